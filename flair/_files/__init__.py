@@ -1,0 +1,1 @@
+"""Private parts of :mod:`flair.file_utils`: downloads and archives."""

@@ -1,0 +1,99 @@
+"""Several token embeddings side by side."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import torch
+
+from flair.data.sentence import Sentence
+from flair.embeddings.base import Embeddings, TokenEmbeddings, load_embeddings, register_embeddings
+
+
+@register_embeddings
+class StackedEmbeddings(TokenEmbeddings):
+    """Concatenates the vectors of its members, in the alphabetical order of their names."""
+
+    def __init__(self, embeddings: list[TokenEmbeddings], overwrite_names: bool = True) -> None:
+        """Stack token embeddings.
+
+        Args:
+            embeddings: the members, at least one.
+            overwrite_names: prefix the members' names with their position, so that one can occur twice.
+
+        Raises:
+            IndexError: for an empty list.
+            ValueError: for a member that embeds whole sentences.
+        """
+        if not embeddings:
+            raise IndexError("StackedEmbeddings needs at least one embedding, got an empty list.")
+        super().__init__()
+        self.embeddings = embeddings
+        for position, embedding in enumerate(embeddings):
+            if embedding.embedding_type != "word-level":
+                raise ValueError(
+                    f"StackedEmbeddings takes token embeddings; number {position} ({type(embedding).__name__}) gives "
+                    f"{embedding.embedding_type} vectors."
+                )
+            if overwrite_names:
+                embedding.name = f"{position}-{embedding.name}"
+            self.add_module(f"list_embedding_{position}", embedding)
+        self.name = "Stack"
+        self.static_embeddings = True
+        self.__embedding_type = embeddings[0].embedding_type
+        self.eval()
+
+    def embed(self, sentences: Union[Sentence, list[Sentence]], static_embeddings: bool = True) -> list[Sentence]:  # type: ignore[override]
+        """Write every member's vectors onto the tokens."""
+        if not isinstance(sentences, list):
+            sentences = [sentences]
+        for embedding in self.embeddings:
+            embedding.embed(sentences)
+        return sentences
+
+    @property
+    def embedding_type(self) -> str:
+        return self.__embedding_type
+
+    @property
+    def embedding_length(self) -> int:
+        return sum(embedding.embedding_length for embedding in self.embeddings)
+
+    def _add_embeddings_internal(self, sentences: list[Sentence]) -> list[Sentence]:
+        return self.embed(sentences)
+
+    def encode_tokens(self, sentences: list[Sentence]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The members' vectors side by side: ``[batch, tokens, embedding_length]``, and lengths ``[batch]``."""
+        parts, lengths = self.encode_parts(sentences)
+        device = parts[0][1].device
+        ordered = sorted(parts, key=lambda part: part[0])  # as reading them from the data points would give
+        return torch.cat([vectors.to(device) for _, vectors in ordered], dim=-1), lengths.to(device)
+
+    def encode_parts(self, sentences: list[Sentence]) -> tuple[list[tuple[str, torch.Tensor]], torch.Tensor]:
+        """Each stored name with its vectors ``[batch, tokens, length]``, and the sentences' lengths."""
+        parts: list[tuple[str, torch.Tensor]] = []
+        lengths: torch.Tensor | None = None
+        for embedding in self.embeddings:
+            if hasattr(embedding, "encode_parts"):
+                own, lengths = embedding.encode_parts(sentences)
+                parts.extend(own)
+            else:
+                vectors, lengths = embedding.encode_tokens(sentences)
+                parts.append((embedding.name, vectors))
+        assert lengths is not None
+        return parts, lengths
+
+    def __str__(self) -> str:
+        return f"StackedEmbeddings [{','.join(str(embedding) for embedding in self.embeddings)}]"
+
+    def get_names(self) -> list[str]:
+        """The names under which the members store vectors."""
+        return [name for embedding in self.embeddings for name in embedding.get_names()]
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> "StackedEmbeddings":
+        members: list[Embeddings] = [load_embeddings(member) for member in params["embeddings"]]
+        return cls(embeddings=members, overwrite_names=False)  # type: ignore[arg-type]
+
+    def to_params(self) -> dict[str, Any]:
+        return {"embeddings": [embedding.save_embeddings(use_state_dict=False) for embedding in self.embeddings]}

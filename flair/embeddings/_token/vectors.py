@@ -1,0 +1,102 @@
+"""Reading files of word vectors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from flair.class_utils import lazy_import
+
+_INITIAL_ROWS = 1024
+_DIGIT = re.compile(r"\d")
+
+
+def lookup_forms(word: str) -> tuple[str, str, str, str]:
+    """The forms under which tables may know a word, the most exact one first."""
+    lower = word.lower()
+    return word, lower, _DIGIT.sub("#", lower), _DIGIT.sub("0", lower)
+
+
+def read_vectors(path: Path, no_header: bool = False) -> tuple[list[str], np.ndarray]:
+    """Words and their vectors from a file.
+
+    Args:
+        path: word2vec text (``.txt``), word2vec binary (``.bin``), or a file of gensim's ``KeyedVectors.save``.
+        no_header: the text file does not start with a line "words dimensions".
+
+    Returns:
+        The words, and a float32 matrix ``[words, dimensions]``.
+
+    Raises:
+        ValueError: for a line that does not fit, naming file and line.
+        ImportError: gensim is needed and not installed.
+    """
+    if path.suffix == ".txt":
+        return _read_text(path, no_header)
+    (keyed_vectors,) = lazy_import("word-embeddings", "gensim.models", "KeyedVectors")
+    if path.suffix == ".bin":
+        vectors = keyed_vectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
+    else:
+        vectors = keyed_vectors.load(str(path))
+    matrix = np.asarray(vectors.vectors, dtype=np.float32)
+    keys = getattr(vectors, "key_to_index", None)
+    order = keys if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
+    words = [word for word, _ in sorted(order.items(), key=lambda item: item[1])]
+    if len(words) != len(matrix):
+        raise ValueError(f"{path} names {len(words)} words and holds {len(matrix)} vectors: the files do not belong together.")
+    return words, matrix
+
+
+def as_vocabulary(words: list[str], path: Path) -> dict[str, int]:
+    """Word -> row; the first of several equal words counts."""
+    vocabulary: dict[str, int] = {}
+    for row, word in enumerate(words):
+        vocabulary.setdefault(word, row)
+    if not vocabulary:
+        raise ValueError(f"{path} contains no word vectors.")
+    return vocabulary
+
+
+def _read_text(path: Path, no_header: bool) -> tuple[list[str], np.ndarray]:
+    words: list[str] = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = 1
+        expected: int | None = None
+        width: int | None = None
+        if not no_header:
+            header = file.readline().split()
+            if len(header) != 2 or not all(part.isdigit() for part in header):
+                raise ValueError(
+                    f"{path}, line 1: expected the number of words and of dimensions, found {' '.join(header)[:80]!r}. "
+                    "Pass no_header=True for a file that starts with its first vector."
+                )
+            expected, width = int(header[0]), int(header[1])
+            first = 2
+        matrix = np.empty((expected if expected is not None else _INITIAL_ROWS, width or 0), dtype=np.float32)
+        for number, line in enumerate(file, start=first):
+            word, *values = line.rstrip().split(" ")
+            if not values and not word:
+                continue
+            if width is None:
+                width = len(values)
+                matrix = np.empty((_INITIAL_ROWS, width), dtype=np.float32)
+            if len(words) == len(matrix):
+                if expected is not None:
+                    raise ValueError(f"{path}, line {number}: line 1 announces {expected} words, there are more.")
+                matrix = np.concatenate([matrix, np.empty_like(matrix)])
+            matrix[len(words)] = _vector(values, width, f"{path}, line {number} ({word!r})")
+            words.append(word)
+    if expected is not None and len(words) < expected:
+        raise ValueError(f"{path} ends after {len(words)} words, line 1 announces {expected}: the file is truncated.")
+    return words, matrix[: len(words)]
+
+
+def _vector(values: list[str], width: int, where: str) -> np.ndarray:
+    if len(values) != width:
+        raise ValueError(f"{where}: expected {width} numbers, found {len(values)}.")
+    try:
+        return np.array(values, dtype=np.float32)
+    except ValueError as error:
+        raise ValueError(f"{where}: not a vector of numbers: {error}.") from error

@@ -1,0 +1,1 @@
+"""The parts of :mod:`flair.embeddings.transformer`: loading, inputs, chunking, pooling, adapters."""

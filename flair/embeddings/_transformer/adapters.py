@@ -1,0 +1,423 @@
+"""Adapters (PEFT) around the transformer: wrapping, rebuilding, handling, merging."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+import torch
+
+from flair.embeddings._transformer.peft_config import (
+    PREPENDING,
+    AdapterState,
+    checked,
+    config_from_dict,
+    config_to_dict,
+    for_rebuilding,
+    method_name,
+    read_peft_config,
+)
+
+_WRAPPINGS = (".token_adapter.base_layer.", ".base_layer.", ".original_module.")
+"""What peft puts between a module's name and its own weights."""
+
+
+def is_wrapped(model: torch.nn.Module) -> bool:
+    """Whether adapters are around this model."""
+    return hasattr(model, "peft_config") and hasattr(model, "base_model") and hasattr(model, "get_base_model")
+
+
+def base_weights(incoming: dict[str, Any], own: Iterable[str]) -> dict[str, Any]:
+    """From a wrapped model's state dict: the weights of the bare model, under the bare model's names."""
+    own = set(own)
+    found: dict[str, Any] = {}
+    for key, value in incoming.items():
+        bare = key.removeprefix("base_model.")
+        for name in (bare.removeprefix("model."), bare):
+            for wrapping in _WRAPPINGS:
+                name = name.replace(wrapping, ".")
+            if name in own:
+                found.setdefault(name, value)
+                break
+    return found
+
+
+class AdapterMixin:
+    """Adapters on :class:`flair.embeddings.TransformerEmbeddings`, under the names of transformers' adapter mixin."""
+
+    if TYPE_CHECKING:
+        model: Any
+        stride: int
+        training: bool
+        _weights_missing: bool
+
+        def train(self, mode: bool = True) -> Any: ...
+
+        def _materialise(self) -> None: ...
+
+        def _max_length(self) -> int | None: ...
+
+    # -- construction and rebuilding ----------------------------------------------------------------------------------
+
+    def _init_adapters(self, peft_config: Any, checkpointing: Optional[dict[str, Any]]) -> None:
+        self.peft_gradient_checkpointing_kwargs = checkpointing
+        self._adapters_disabled = False
+        self._pending: AdapterState | None = None
+        if peft_config is None:
+            return
+        state = read_peft_config(peft_config)
+        if self._weights_missing:
+            # Some methods derive tensors from the base weights, so these have to be there first.
+            self._pending = state
+            return
+        if state.folders:
+            self._wrap_saved(state)
+        else:
+            self._wrap({name: checked(config_from_dict(values)) for name, values in state.adapters.items()})
+        self._after_wrapping()
+
+    def _wrap(self, configs: dict[str, Any]) -> None:
+        """Put adapters around the bare model."""
+        import peft
+
+        for name, config in configs.items():
+            try:
+                if is_wrapped(self.model):
+                    self.model.add_adapter(name, config)
+                else:
+                    self.model = peft.get_peft_model(self.model, config, adapter_name=name)
+            except (ValueError, KeyError) as error:
+                raise ValueError(_explain_targets(self.model, config, error)) from error
+
+    def _wrap_saved(self, state: AdapterState) -> None:
+        import peft
+
+        for name, folder in state.folders.items():
+            self.model = peft.PeftModel.from_pretrained(self.model, folder, adapter_name=name, is_trainable=True)
+
+    def _after_wrapping(self) -> None:
+        """Mode, length limit and gradient checkpointing follow for the adapters' own modules."""
+        self.train(self.training)
+        if self.stride > 0 and self._virtual_tokens():
+            self.stride = (self._max_length() or 2 * self.stride) // 2
+        if self.peft_gradient_checkpointing_kwargs:
+            base = self.base_model()
+            base.gradient_checkpointing_enable(self.peft_gradient_checkpointing_kwargs)
+            base.enable_input_require_grads()
+
+    def _wrap_pending(self) -> None:
+        """Wrap with adapters for which no weights came."""
+        if self._pending is None:
+            return
+        state, self._pending = self._pending, None
+        if state.folders:
+            self._wrap_saved(state)
+        else:
+            self._wrap({name: for_rebuilding(values) for name, values in state.adapters.items()})
+        self._restore(state)
+
+    def _restore(self, state: AdapterState) -> None:
+        """Active adapters, switched off or on, and which weights learn."""
+        if not state.folders:
+            self.set_adapter(state.active if len(state.active) > 1 else state.active[0])
+        if not state.enabled:
+            self.disable_adapters()
+        if state.trainable is not None:
+            trainable = set(state.trainable)
+            for name, parameter in self.model.named_parameters():
+                if parameter.is_floating_point():
+                    parameter.requires_grad_(name in trainable)
+        self._after_wrapping()
+
+    def _load_adapters(self, incoming: dict[str, Any]) -> None:
+        """Base weights in, adapters around them, before torch copies the wrapped model's state dict."""
+        if self._pending is not None:
+            own = self.model.state_dict()
+            weights = base_weights(incoming, own)
+            self.model.load_state_dict(weights, strict=False)
+            self._wrap_pending()
+        if is_wrapped(self.model):
+            self._match_dtypes(incoming)
+
+    def _match_dtypes(self, incoming: dict[str, Any]) -> None:
+        """Adapter weights keep the precision they were saved with, whatever peft would give new ones."""
+        base = {name for name, _ in self.model.named_parameters() if ".base_layer." in name}
+        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+            stored = incoming.get(name)
+            if name in base or not isinstance(stored, torch.Tensor) or not tensor.is_floating_point():
+                continue
+            if stored.is_floating_point() and stored.dtype != tensor.dtype and _belongs_to_adapter(name):
+                tensor.data = tensor.data.to(stored.dtype)
+
+    def _adapter_params(self) -> dict[str, Any] | None:
+        """The adapters as plain data for saved files, None without."""
+        if self._pending is not None:
+            return self._pending.to_dict()
+        if not is_wrapped(self.model):
+            return None
+        return AdapterState(
+            {name: config_to_dict(config) for name, config in self.model.peft_config.items()},
+            self.active_adapters(),
+            [name for name, parameter in self.model.named_parameters() if parameter.requires_grad],
+            self._adapters_enabled(),
+        ).to_dict()
+
+    # -- what the forward pass needs ----------------------------------------------------------------------------------
+
+    def base_model(self) -> Any:
+        """The transformer inside, without adapters' wrapper (their layers stay in it)."""
+        return self.model.get_base_model() if is_wrapped(self.model) else self.model
+
+    @property
+    def peft_config(self) -> Any:
+        """The active adapter's ``PeftConfig``, None without adapters."""
+        if not is_wrapped(self.model):
+            return None
+        return self.model.peft_config[self.active_adapters()[0]]
+
+    def _virtual_tokens(self) -> int:
+        """Positions that prompt-type adapters take from the model's limit."""
+        if not is_wrapped(self.model) or not self._adapters_enabled():
+            return 0
+        config = self.peft_config
+        return int(config.num_virtual_tokens) if config.is_prompt_learning else 0
+
+    def _has_virtual_tokens(self) -> bool:
+        return self._virtual_tokens() > 0
+
+    def _without_virtual_tokens(self, states: tuple[torch.Tensor, ...], positions: int) -> tuple[torch.Tensor, ...]:
+        """Cut the positions that prompt tuning puts before the text."""
+        count = self._virtual_tokens()
+        if not count or method_name(self.peft_config) not in PREPENDING:
+            return states
+        return tuple(state[:, count : count + positions] for state in states)
+
+    # -- handling -----------------------------------------------------------------------------------------------------
+
+    def _adapters_enabled(self) -> bool:
+        return not self._adapters_disabled
+
+    def active_adapters(self) -> list[str]:
+        """Names of the adapters in use."""
+        if not is_wrapped(self.model):
+            return []
+        active = getattr(self.model, "active_adapters", None) or self.model.active_adapter
+        return [active] if isinstance(active, str) else list(active)
+
+    def set_adapter(self, name: Union[str, list[str]]) -> None:
+        """Use (and train) this adapter, or several of one method together.
+
+        Raises:
+            ValueError: for a name that no adapter has.
+        """
+        self._materialise()
+        names = [name] if isinstance(name, str) else list(name)
+        for one in names:
+            self._check_known(one)
+        if len(names) == 1:
+            self.model.set_adapter(names[0])
+        else:
+            self.model.base_model.set_adapter(names)
+
+    def add_adapter(self, adapter_config: Any, adapter_name: str = "default") -> None:
+        """Put a new adapter around the transformer and use it.
+
+        Args:
+            adapter_config: a ``PeftConfig`` or its dict.
+            adapter_name: what it is called here.
+
+        Raises:
+            ValueError: the name is taken, the method does not apply or cannot stand beside the adapters there are.
+        """
+        self._materialise()
+        self._check_new(adapter_name)
+        state = read_peft_config(adapter_config)
+        if state.folders:
+            self.load_adapter(state.folders["default"], adapter_name)
+            return
+        (values,) = state.adapters.values()
+        self._wrap({adapter_name: checked(config_from_dict(values))})
+        self.set_adapter(adapter_name)
+        self._after_wrapping()
+
+    def load_adapter(self, path: Union[str, Path], adapter_name: str = "default") -> None:
+        """Load an adapter that :meth:`save_adapter` or peft wrote, and use it.
+
+        Raises:
+            ValueError: the name is taken, or the method does not apply.
+            FileNotFoundError: no adapter lies there.
+        """
+        import peft
+
+        self._materialise()
+        self._check_new(adapter_name)
+        try:
+            checked(peft.PeftConfig.from_pretrained(str(path)))
+        except (ValueError, OSError) as error:
+            if "adapter_config" not in str(error) and not isinstance(error, OSError):
+                raise
+            raise FileNotFoundError(
+                f"No adapter at {str(path)!r}: expected a folder with adapter_config.json and adapter_model.safetensors, "
+                f"or a name on the hub ({error})."
+            ) from error
+        if is_wrapped(self.model):
+            self.model.load_adapter(str(path), adapter_name, is_trainable=True)
+        else:
+            self.model = peft.PeftModel.from_pretrained(
+                self.model, str(path), adapter_name=adapter_name, is_trainable=True
+            )
+        self.set_adapter(adapter_name)
+        self._after_wrapping()
+
+    def save_adapter(self, path: Union[str, Path], adapter_name: Optional[str] = None) -> None:
+        """Write one adapter to a folder in peft's format (the active one by default).
+
+        Only the adapter is written, not the embedding matrix that holds the [FLERT] token.
+        """
+        self._materialise()
+        name = adapter_name or next(iter(self.active_adapters()), None)
+        self._check_known(name)
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            self.model.save_pretrained(scratch, selected_adapters=[name], save_embedding_layers=False)
+            written = Path(scratch) if name == "default" else Path(scratch) / str(name)
+            for file in written.iterdir():
+                if file.is_file():
+                    file.replace(folder / file.name)
+
+    def disable_adapters(self) -> None:
+        """Compute with the bare transformer until :meth:`enable_adapters`."""
+        self._materialise()
+        self._check_known(None, any_adapter=True)
+        if hasattr(self.model.base_model, "disable_adapter_layers"):
+            self.model.base_model.disable_adapter_layers()
+        self._adapters_disabled = True
+
+    def enable_adapters(self) -> None:
+        """Compute with the adapters again."""
+        self._materialise()
+        self._check_known(None, any_adapter=True)
+        if hasattr(self.model.base_model, "enable_adapter_layers"):
+            self.model.base_model.enable_adapter_layers()
+        self._adapters_disabled = False
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Remove an adapter; without any left the bare transformer remains, trainable as a whole."""
+        self._materialise()
+        self._check_known(adapter_name)
+        remaining = [name for name in self.model.peft_config if name != adapter_name]
+        if not remaining:
+            self.model = self._unloaded(self.model)
+            self._adapters_disabled = False
+            self.model.requires_grad_(True)
+            return
+        if adapter_name in self.active_adapters():
+            self.set_adapter(remaining[0])
+        self.model.delete_adapter(adapter_name)
+
+    def merge_adapters(self, tolerance: Optional[float] = None) -> float:
+        """Fold the active adapters into the transformer's weights; afterwards it is a plain transformer.
+
+        The sums are computed in float32 and stored in the weights' own type.
+
+        Args:
+            tolerance: the largest change of the last hidden states that is accepted, relative to their largest
+                value; by default 1e-4 for float32 and 5e-2 for 16-bit weights.
+
+        Returns:
+            The change measured on a probe batch.
+
+        Raises:
+            ValueError: the method cannot be merged, the base is quantised, there are adapters that are not active, or
+                the change is above the tolerance. The embedding is left as it was.
+        """
+        self._materialise()
+        self._check_known(None, any_adapter=True)
+        idle = sorted(set(self.model.peft_config) - set(self.active_adapters()))
+        if idle:
+            raise ValueError(
+                f"Merging would lose the adapters {idle}, which are not active. Activate them with set_adapter, save "
+                f"them with save_adapter, or remove them with delete_adapter."
+            )
+        method = method_name(self.peft_config)
+        if getattr(self.base_model(), "quantization_method", None) is not None:
+            raise ValueError("The base is quantised: adapters cannot be folded into its weights. Load it in bfloat16.")
+        if not hasattr(self.model.base_model, "merge_and_unload"):
+            raise ValueError(f"{method} adapters add inputs instead of changing weights and cannot be merged.")
+        dtype = next(p.dtype for p in self.base_model().parameters() if p.is_floating_point())
+        if tolerance is None:
+            tolerance = 1e-4 if dtype in (torch.float32, torch.float64) else 5e-2
+        training = self.model.training
+        self.model.eval()
+        before = self._probe(self.model)
+        merged = copy.deepcopy(self.model).float()
+        try:
+            merged = merged.base_model.merge_and_unload(safe_merge=True).to(dtype).eval()
+        except (NotImplementedError, AttributeError, ValueError, TypeError) as error:
+            self.model.train(training)
+            raise ValueError(f"{method} adapters cannot be merged: {error}") from error
+        change = ((self._probe(merged) - before).abs().max() / before.abs().max().clamp(min=1e-6)).item()
+        self.model.train(training)
+        if not change <= tolerance:
+            raise ValueError(
+                f"Merging changes the outputs by {change:.1e} (relative), more than the tolerance of {tolerance:.1e}; "
+                f"nothing was merged. Merge in float32, or pass a larger tolerance."
+            )
+        self.model = merged.train(training).requires_grad_(True)
+        for attribute in ("peft_config", "_hf_peft_config_loaded"):
+            if hasattr(self.model, attribute):
+                delattr(self.model, attribute)
+        return change
+
+    def _probe(self, model: Any) -> torch.Tensor:
+        """The last hidden states for a fixed batch of random sub-tokens, float32."""
+        config = self.base_model().config
+        length = min(24, self._max_length() or 24)
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(0, config.vocab_size, (4, length), generator=generator)
+        device = next(model.parameters()).device
+        mask = torch.ones_like(ids)
+        with torch.no_grad():
+            output = model(input_ids=ids.to(device), attention_mask=mask.to(device), output_hidden_states=True)
+        return (output.get("hidden_states") or output.get("encoder_hidden_states"))[-1].float()
+
+    @staticmethod
+    def _unloaded(model: Any) -> Any:
+        """The bare transformer out of its wrapper."""
+        bare = model.base_model.unload() if hasattr(model.base_model, "unload") else model.get_base_model()
+        for attribute in ("peft_config", "_hf_peft_config_loaded"):
+            if attribute in vars(bare):
+                delattr(bare, attribute)
+        return bare
+
+    def _check_new(self, name: str) -> None:
+        if is_wrapped(self.model) and name in self.model.peft_config:
+            raise ValueError(
+                f"There is an adapter {name!r} already. Choose another adapter_name, or delete_adapter({name!r}) first."
+            )
+
+    def _check_known(self, name: Optional[str], any_adapter: bool = False) -> None:
+        known = list(self.model.peft_config) if is_wrapped(self.model) else []
+        if not known:
+            raise ValueError("This transformer has no adapters. Add one with add_adapter or load_adapter.")
+        if not any_adapter and name not in known:
+            raise ValueError(f"There is no adapter {name!r}. Adapters here: {', '.join(known)}.")
+
+
+def _belongs_to_adapter(name: str) -> bool:
+    """Whether a parameter of a wrapped model is no weight of the bare transformer."""
+    return any(part in name for part in (".lora_", ".default", ".modules_to_save.", "prompt_encoder.", ".ln_tuning_"))
+
+
+def _explain_targets(model: Any, config: Any, error: Exception) -> str:
+    """peft's complaint, and the linear modules that target_modules could name."""
+    base = model.get_base_model() if is_wrapped(model) else model
+    kinds = sorted({name.rpartition(".")[2] for name, m in base.named_modules() if isinstance(m, torch.nn.Linear)})
+    message = f"{type(config).__name__} does not fit {type(base).__name__}: {error}"
+    if "target" in str(error).lower():
+        message += f" Linear modules of this model, for target_modules: {', '.join(kinds)}."
+    return message

@@ -1,0 +1,125 @@
+"""Filling a freshly built network with the tensors of a file, without losing or inventing any."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from flair.checkpoint import CheckpointError
+
+def fill_parameters(network: nn.Module, tensors: Mapping[str, torch.Tensor], *, origin: str = "") -> None:
+    """Give every parameter and buffer of ``network`` its tensor, taking over the tensors' dtypes and memory.
+
+    Tensors are assigned, not copied: memory-mapped weights stay mapped until they are first used. Parameters that the
+    network shares between modules stay shared.
+
+    Args:
+        network: the module to fill.
+        tensors: state-dict key -> tensor.
+        origin: a line about the file (path, versions) for the error message.
+
+    Raises:
+        CheckpointError: when a tensor finds no place, a parameter finds no tensor, or shapes differ.
+    """
+    shared = _shared_names(network)
+    try:
+        outcome = network.load_state_dict(dict(tensors), strict=False, assign=True)
+    except RuntimeError as error:  # torch reports mismatching shapes this way
+        raise CheckpointError(f"The weights do not fit the model. {origin}\n{error}") from error
+    filled = set(tensors)
+    missing = [key for key in outcome.missing_keys if not (shared.get(key, set()) & filled)]
+    unexpected = list(outcome.unexpected_keys)
+    if missing or unexpected:
+        raise CheckpointError(describe_mismatch(missing, unexpected, origin))
+    _share_again(network, shared, filled)
+
+
+def _shared_names(network: nn.Module) -> dict[str, set[str]]:
+    """For each parameter that has several names: name -> all its names."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    return {name: set(group) for group in names.values() if len(group) > 1 for name in group}
+
+
+def _share_again(network: nn.Module, shared: Mapping[str, set[str]], filled: set[str]) -> None:
+    """Assigning makes one parameter of each name; put a single object back under all names of a group."""
+    done: set[str] = set()
+    for name, group in shared.items():
+        if name in done:
+            continue
+        done |= group
+        try:
+            source = next(candidate for candidate in sorted(group) if candidate in filled)
+            parameter = network.get_parameter(source)
+            for other in group - {source}:
+                path, _, leaf = other.rpartition(".")
+                setattr(network.get_submodule(path), leaf, parameter)
+        except (StopIteration, AttributeError):  # the network was rebuilt while loading and has no such name any more
+            continue
+
+
+def describe_mismatch(missing: Iterable[str], unexpected: Iterable[str], origin: str = "") -> str:
+    """A short account of keys that do not match, grouped by module, with the likely cause."""
+    missing, unexpected = list(missing), list(unexpected)
+    lines = ["The file and the model do not match: nothing was loaded."]
+    if origin:
+        lines.append(origin)
+    for title, keys in (
+        ("parameters of the model that the file does not have", missing),
+        ("tensors of the file that the model has no place for", unexpected),
+    ):
+        if keys:
+            lines.append(f"{len(keys)} {title}:")
+            lines.extend(f"  {group}" for group in _grouped(keys))
+    lines.append(f"Likely cause: {_likely_cause(missing, unexpected)}")
+    return "\n".join(lines)
+
+
+def _grouped(keys: list[str], most: int = 8) -> list[str]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        groups[".".join(part if not part.isdigit() else "*" for part in key.split("."))].append(key)
+    rows = [f"{pattern}  ({len(group)}×)" if len(group) > 1 else group[0] for pattern, group in groups.items()]
+    return rows if len(rows) <= most else [*rows[:most], f"… and {len(rows) - most} more groups"]
+
+
+def _likely_cause(missing: list[str], unexpected: list[str]) -> str:
+    adapter_marks = ("base_model.model.", "lora_", "adapter", ".base_layer.", "modules_to_save")
+    if any(mark in key for key in unexpected for mark in adapter_marks):
+        return (
+            "the file holds PEFT adapter weights, but no adapter configuration from which to rebuild them. "
+            "Pass it: load(path, peft_config=LoraConfig(...))."
+        )
+    if any(mark in key for key in missing for mark in adapter_marks):
+        return "the model is wrapped with PEFT adapters, the file holds a plain transformer."
+    if missing and not unexpected:
+        return "the file is incomplete, or was saved by a model with fewer layers or another head."
+    return "the file was saved by a model of another architecture, or by an incompatible library version."
+
+
+def cast_floating(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """The same tensors with floating-point ones in ``dtype`` (``None``: as they are)."""
+    if dtype is None:
+        return dict(tensors)
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
+
+
+def with_transformer_options(params: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """Embedding parameters in which every transformer, however deep in a stack, has the given options (not None ones)."""
+    options = {name: value for name, value in options.items() if value is not None}
+
+    def visit(value: Any) -> Any:
+        if isinstance(value, list):
+            return [visit(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        if "config_state_dict" in value:
+            return {**value, **options}
+        return {key: visit(item) for key, item in value.items()}
+
+    return visit(dict(params))
