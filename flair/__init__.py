@@ -71,6 +71,12 @@ def _find_model_class(name: str) -> type[Any] | None:
     return getattr(models, name) if name in models.__all__ else None
 
 
+def _find_embedding_class(name: str) -> type[Any] | None:
+    from flair import embeddings
+
+    return getattr(embeddings, name) if name in embeddings.__all__ else None
+
+
 def _known_model_classes() -> list[type[Any]]:
     from flair import models
 
@@ -78,6 +84,7 @@ def _known_model_classes() -> list[type[Any]]:
 
 
 _runtime.find_model_class = _find_model_class
+_runtime.find_embedding_class = _find_embedding_class
 _runtime.known_model_classes = _known_model_classes
 
 __all__ = [

@@ -67,9 +67,16 @@ def _no_models() -> list[type[Any]]:
     return []
 
 
-find_model_class: Callable[[str], type[Any] | None] = lambda name: None
+def _no_model(name: str) -> type[Any] | None:
+    return None
+
+
+find_model_class: Callable[[str], type[Any] | None] = _no_model
 """Imports the module of a model class by the class's name. The package fills this in: base classes, which lie below
 the models, use it to load "whatever model is in this file"."""
+
+find_embedding_class: Callable[[str], type[Any] | None] = _no_model
+"""The same for embeddings, by the name they are registered under."""
 
 known_model_classes: Callable[[], list[type[Any]]] = _no_models
 """Imports and lists every model class of the package; filled in like :data:`find_model_class`."""

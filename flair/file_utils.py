@@ -198,9 +198,7 @@ def open_inside_zip(
     return open_member(cached_path(archive_path, cache_dir), member_path, encoding)
 
 
-def extract_single_zip_file(
-    archive_path: str, cache_dir: Union[str, Path], member_path: Optional[str] = None
-) -> Path:
+def extract_single_zip_file(archive_path: str, cache_dir: Union[str, Path], member_path: Optional[str] = None) -> Path:
     """Extract a file of a (remote) zip archive beside the archive; without ``member_path`` its only file."""
     return extract_member(cached_path(archive_path, cache_dir), member_path)
 

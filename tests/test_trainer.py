@@ -15,6 +15,7 @@ import flair
 from flair.checkpoint import CheckpointError, load_state
 from flair.data.corpus import Corpus
 from flair.data.loading import FlairDatapointDataset
+from flair.embeddings.base import Embeddings
 from flair.samplers import FlairSampler
 from flair.trainers import ModelTrainer
 from flair.trainers.loop import NonFiniteLossError
@@ -245,6 +246,17 @@ def test_other_errors_propagate_and_close_the_log(tmp_path: Path) -> None:
     assert flair.logger.handlers == handlers
 
 
+def test_an_error_during_the_setup_closes_the_log(tmp_path: Path) -> None:
+    class Fussy(TrainerPlugin):
+        @TrainerPlugin.hook
+        def after_setup(self) -> None: ...
+
+    handlers = list(flair.logger.handlers)
+    with pytest.raises(TypeError, match="does not accept keyword argument 'dataset_size'"):
+        trainer().train(tmp_path, max_epochs=2, plugins=[Fussy()])
+    assert flair.logger.handlers == handlers
+
+
 def test_a_trainer_can_train_twice(tmp_path: Path) -> None:
     recorder = Recorder()
     run = trainer()
@@ -436,6 +448,35 @@ def test_unknown_arguments_go_to_the_optimizer(tmp_path: Path) -> None:
         trainer().train(tmp_path, max_epochs=1, no_such_argument=1)
 
 
+def test_stored_embeddings_do_not_outlive_the_weights_they_come_from(tmp_path: Path) -> None:
+    class Table(Embeddings):
+        def __init__(self, name: str, static: bool) -> None:
+            self.name, self.static_embeddings = name, static
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2), requires_grad=not static)
+
+        def _add_embeddings_internal(self, sentences: Any) -> None:
+            for sentence in sentences:
+                sentence.set_embedding(self.name, self.weight * len(sentence.text))
+
+    class Embedding(TinyClassifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tables = nn.ModuleList([Table("fixed", True), Table("trained", False)])
+
+        def scores(self, batch: Any) -> torch.Tensor:
+            for table in self.tables:
+                table.embed(batch)
+            vectors = [sum(s._embeddings[table.name] for table in self.tables) for s in batch]
+            return super().scores(batch) + torch.stack(vectors) * 0.01
+
+    model = Embedding()
+    corpus = tiny_corpus()
+    ModelTrainer(model, corpus).train(tmp_path, max_epochs=1, save_final_model=False, use_final_model_for_eval=True)
+    for split in (corpus.train, corpus.dev, corpus.test):
+        assert {name for sentence in split for name in sentence._embeddings} == {"fixed"}
+
+
 # --- checks before a training ---
 
 
@@ -567,3 +608,20 @@ def test_the_model_card_records_the_training(tmp_path: Path) -> None:
             "warmup_fraction": 0.1,
         }
     ]
+
+
+def test_random_states_survive_a_round_trip() -> None:
+    import random
+
+    import numpy as np
+
+    from flair.trainers.state import random_states, restore_random_states
+
+    def draw() -> list[float]:
+        return [random.random(), random.gauss(0, 1), float(np.random.rand()), np.random.randn(), torch.rand(()).item()]
+
+    draw()
+    states = random_states()
+    expected = draw()
+    restore_random_states(states)
+    assert draw() == expected

@@ -50,7 +50,7 @@ def register_codec(cls: type, tag: str, encode: Callable[[Any], Any], decode: Ca
     Raises:
         ValueError: when the tag is taken by another class.
     """
-    if tag in _by_tag and _by_class.get(cls, None) is not _by_tag[tag]:
+    if tag in _by_tag and _by_class.get(cls) is not _by_tag[tag]:
         raise ValueError(f"The tag {tag!r} is already registered for another class.")
     _by_class[cls] = _by_tag[tag] = Codec(tag, encode, decode)
 
@@ -78,7 +78,9 @@ class Encoder:
         if isinstance(value, Mapping) and isinstance(value, dict):
             return self._mapping(value, path)
         if kind is list:
-            return self._inside(value, None, path, lambda: [self.encode(v, (*path, str(i))) for i, v in enumerate(value)])
+            return self._inside(
+                value, None, path, lambda: [self.encode(v, (*path, str(i))) for i, v in enumerate(value)]
+            )
         if isinstance(value, (tuple, set, frozenset)) and kind in (tuple, set, frozenset, torch.Size):
             items = list(value) if isinstance(value, tuple) else sorted(value, key=repr)
             tag = "size" if kind is torch.Size else kind.__name__
@@ -224,7 +226,9 @@ class Decoder:
             return {name: self._tensor(aliases.get(name, prefix + name)) for name in entry["names"]}
         if tag == "ndarray":
             shape = tuple(int(size) for size in entry["shape"])
-            return np.frombuffer(bytearray(self._bytes(entry["value"])), dtype=_numpy_dtype(entry["dtype"])).reshape(shape)
+            return np.frombuffer(bytearray(self._bytes(entry["value"])), dtype=_numpy_dtype(entry["dtype"])).reshape(
+                shape
+            )
         if tag == "numpy":
             return _numpy_dtype(entry["dtype"]).type(self.decode(entry["value"]))
         if tag == "object":
@@ -265,6 +269,7 @@ _READERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "bytearray": lambda decoder, value: bytearray(decoder._bytes(value)),
     "file": lambda decoder, value: io.BytesIO(decoder._bytes(value)),
     "folder": lambda decoder, value: io.BytesIO(decoder.files[value]),
+    "folder_bytes": lambda decoder, value: decoder.files[value],
     "numpy_type": lambda decoder, value: NUMPY_TYPES[value],
     "dtype": lambda decoder, value: _torch_dtype(value),
     "device": lambda decoder, value: torch.device(value),

@@ -15,10 +15,22 @@ import torch
 
 from flair.checkpoint.errors import CheckpointError
 
-NUMPY_TYPES: dict[str, type] = {
-    f"numpy.{name}": getattr(np, name)
-    for name in ("float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ complex64").split()
-}
+_NUMPY_NAMES = (
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool_",
+    "complex64",
+)
+NUMPY_TYPES: dict[str, type] = {f"numpy.{name}": getattr(np, name) for name in _NUMPY_NAMES}
 
 _TORCH_MODULES = {
     "torch.nn.modules.activation": "ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Tanh",
@@ -37,8 +49,8 @@ _OWN_CLASSES = {
     "flair.nn.distance.hyperbolic": "HyperbolicDistance HyperbolicMean",
     "flair.models.entity_linker_model": "CandidateGenerator",
     "flair.models.prefixed_tagger": "EntityTypeTaskPromptAugmentationStrategy",
-    "flair.models.relation_classifier_model": "EntityMarker EntityMarkerPunct EntityMask TypedEntityMarker "
-    "TypedEntityMarkerPunct",
+    "flair.models.relation_classifier_model": "EntityMarker EntityMarkerPunct EntityMask "
+    "TypedEntityMarker TypedEntityMarkerPunct TypedEntityMask",
     "sklearn.feature_extraction.text": "CountVectorizer TfidfTransformer TfidfVectorizer",
 }
 OWNED: dict[str, str] = {
@@ -74,7 +86,9 @@ def class_by_name(name: Any) -> type:
         # The list above is the only source of module names; it also reaches up to modules that import this one.
         return getattr(importlib.import_module(OWNED[name]), name.rpartition(".")[2])
     except (ImportError, AttributeError) as error:
-        raise CheckpointError(f"The file holds an object of class {name}, which is not available here: {error}") from error
+        raise CheckpointError(
+            f"The file holds an object of class {name}, which is not available here: {error}"
+        ) from error
 
 
 def dismantle(value: Any) -> dict[str, Any]:
@@ -90,7 +104,7 @@ def dismantle(value: Any) -> dict[str, Any]:
 
 def reassemble(cls: type, state: Mapping[str, Any]) -> Any:
     """An object of a listed class with these attributes; accepts what :func:`dismantle` or a pickle gives."""
-    value = cls.__new__(cls)
+    value: Any = object.__new__(cls)
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise CheckpointError(f"The attributes of a {cls.__name__} in the file are damaged.")
     if not isinstance(value, torch.nn.Module):

@@ -51,7 +51,7 @@ class FlairDataset(Dataset):
 
     @abstractmethod
     def is_in_memory(self) -> bool:
-        """Whether the same index always gives the same object."""
+        """Whether the data is held in memory, not read from disk on access."""
         raise NotImplementedError
 
 
@@ -84,12 +84,13 @@ class Corpus(Generic[T_co]):
         self.tokenizer: Optional[Tokenizer] = None
         if not any(split is not None and len(split) for split in (train, dev, test)):  # type: ignore[arg-type]
             raise RuntimeError(
-                "No data provided when initializing corpus object: train, dev and test are all missing or empty."
+                f"No data provided when initializing corpus object {name!r}: train, dev and test are all missing or empty."
             )
-        if test is None and sample_missing_splits and train is not None and sample_missing_splits != "only_dev":
-            train, test = self._sample("test", train, random_seed)
-        if dev is None and sample_missing_splits and train is not None and sample_missing_splits != "only_test":
-            train, dev = self._sample("dev", train, random_seed)
+        if sample_missing_splits and train is not None and len(train):  # type: ignore[arg-type]
+            if test is None and sample_missing_splits != "only_dev":
+                train, test = self._sample("test", train, random_seed)
+            if dev is None and sample_missing_splits != "only_test":
+                train, dev = self._sample("dev", train, random_seed)
         self._train: Optional[Dataset[T_co]] = train
         self._dev: Optional[Dataset[T_co]] = dev
         self._test: Optional[Dataset[T_co]] = test
@@ -199,8 +200,11 @@ class Corpus(Generic[T_co]):
             noise_transition_matrix: per label the probabilities of the value it becomes, in the order of ``labels``;
                 used instead of ``noise_share``.
 
+        A split whose items are made anew at each access is read into memory first: the changes would be lost.
+
         Raises:
-            ValueError: a share outside 0..1, an unknown split or a split without data.
+            ValueError: a share outside 0..1, an unknown split, a split without data, or a matrix that lacks the row of
+                a label or has one of another length than ``labels``.
         """
         if not 0 <= noise_share <= 1:
             raise ValueError(f"noise_share must be between 0 and 1, got {noise_share}.")
@@ -209,15 +213,24 @@ class Corpus(Generic[T_co]):
         dataset = getattr(self, f"_{split}")
         if dataset is None:
             raise ValueError(f"This corpus has no {split} split to add noise to.")
+        if len(dataset) and dataset[0] is not dataset[0]:
+            dataset = Subset(list(_each(dataset)), range(len(dataset)))  # type: ignore[arg-type]
+            setattr(self, f"_{split}", dataset)
         corrupted = total = 0
         generator = np.random.default_rng(np.random.randint(2**31))
-        for data_point in tqdm(_each(dataset), total=len(dataset), desc="Generating noisy labels", leave=False):
+        for data_point in tqdm(_each(dataset), total=len(dataset), desc="Generating noisy labels", delay=2):
             for label in data_point.get_labels(label_type):
                 total += 1
                 original = label.value
                 label.data_point.add_label(f"{label_type}_clean", original, label.score)
                 if noise_transition_matrix is not None:
-                    chosen = str(generator.choice(labels, p=noise_transition_matrix[original]))
+                    row = noise_transition_matrix.get(original)
+                    if row is None or len(row) != len(labels):
+                        raise ValueError(
+                            f"noise_transition_matrix needs {len(labels)} probabilities for {original!r}, one for each of "
+                            f"{labels}; it has {row}."
+                        )
+                    chosen = str(generator.choice(labels, p=row))
                 elif generator.random() < noise_share:
                     chosen = str(generator.choice([other for other in labels if other != original] or [original]))
                 else:
@@ -261,14 +274,19 @@ class Corpus(Generic[T_co]):
             add_dev_test: also look at dev and test data.
 
         Raises:
-            ValueError: no value is left; the message lists the label types there are.
+            ValueError: no value is left (the message lists the label types there are), or no data to look at.
         """
         if min_count > 0 and not add_unk:
             add_unk = True
             _runtime.logger.info("Adding <unk>-token to dictionary since min_count is set.")
         dictionary = Dictionary(add_unk=add_unk)
         datasets = [self._train, self._dev, self._test] if add_dev_test else [self._train]
-        data = ConcatDataset([dataset for dataset in datasets if dataset is not None and len(dataset)])  # type: ignore
+        filled = [dataset for dataset in datasets if dataset is not None and len(dataset)]  # type: ignore[arg-type]
+        if not filled:
+            raise ValueError(
+                f"{self} has no training data to take labels from. Pass add_dev_test=True to use the other splits."
+            )
+        data = ConcatDataset(filled)
         _runtime.logger.info("Computing label dictionary. Progress:")
 
         found: Counter[str] = Counter()
@@ -277,8 +295,7 @@ class Corpus(Generic[T_co]):
             types.update(layer for layer in item.annotation_layers if item.annotation_layers[layer])
             labels = item.get_labels(label_type)
             found.update(label.value for label in labels)
-            own = [label for label in labels if label.data_point is item]
-            if len(own) > 1:
+            if len(labels) > 1:  # of a sentence or of its parts: whoever makes a model says what it means
                 dictionary.multi_label = True
             if any(isinstance(label.data_point, Span) for label in labels):
                 dictionary.span_labels = True
@@ -307,7 +324,7 @@ class Corpus(Generic[T_co]):
         """Former way to get the tags of token labels, with CRF start and stop tags. Use make_label_dictionary."""
         dictionary = Dictionary(add_unk=False)
         dictionary.add_item("O")
-        for sentence in self.get_all_sentences():
+        for sentence in _each(self.get_all_sentences()):
             for token in sentence.tokens:
                 dictionary.add_item(token.get_label(tag_type).value)
         dictionary.add_item("<START>")
@@ -396,9 +413,14 @@ class MultiCorpus(Corpus):
             task_ids: one id each; default ``Task_0``, ``Task_1`` ...
             name: shown in the log.
             corpusargs: further arguments of :class:`Corpus`.
+
+        Raises:
+            ValueError: not one id for each corpus.
         """
         self.corpora = corpora
         ids = task_ids if task_ids else [f"Task_{i}" for i in range(len(corpora))]
+        if len(ids) != len(corpora):
+            raise ValueError(f"A MultiCorpus of {len(corpora)} corpora needs as many task_ids, got {len(ids)}: {ids}.")
 
         def join(split: str) -> Optional[ConcatFlairDataset]:
             present = [(getattr(corpus, split), i) for corpus, i in zip(corpora, ids, strict=True)]

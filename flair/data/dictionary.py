@@ -42,7 +42,6 @@ class Dictionary:
 
         Args:
             add_unk: reserve index 0 for unknown items (``<unk>``).
-
         """
         self.item2idx: dict[bytes, int] = {}
         self.idx2item: list[bytes] = []
@@ -72,7 +71,6 @@ class Dictionary:
 
         Raises:
             IndexError: the item is unknown and the dictionary has no ``<unk>``.
-
         """
         index = self.item2idx.get(_encode(item))
         if index is not None:
@@ -161,7 +159,6 @@ class Dictionary:
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file is no dictionary.
-
         """
         with open(filename, "rb") as file:
             try:
@@ -184,7 +181,6 @@ class Dictionary:
 
         Raises:
             FileNotFoundError: neither.
-
         """
         if name.lower() in PRETRAINED:
             return cls.load_from_file(cached_path(PRETRAINED[name.lower()], cache_dir="datasets"))

@@ -23,7 +23,6 @@ class Label:
             value: the label.
             score: confidence between 0 and 1.
             metadata: anything else to note; shown in the printout.
-
         """
         self._value = value
         self._score = score

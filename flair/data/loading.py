@@ -75,14 +75,12 @@ class SentenceDataset(FlairDatapointDataset):
 class StringDataset(FlairDataset):
     """Texts that become sentences when they are accessed."""
 
-    def __init__(
-        self, texts: Union[str, list[str]], use_tokenizer: Union[bool, Tokenizer] = SpaceTokenizer()
-    ) -> None:
+    def __init__(self, texts: Union[str, list[str]], use_tokenizer: Union[bool, Tokenizer] = SpaceTokenizer()) -> None:
         self.texts = [texts] if isinstance(texts, str) else list(texts)
         self.use_tokenizer = use_tokenizer
 
     def is_in_memory(self) -> bool:
-        return False
+        return True  # the texts are; the sentences are made anew
 
     def __len__(self) -> int:
         return len(self.texts)

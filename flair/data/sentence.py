@@ -62,7 +62,6 @@ class Sentence(DataPoint):
             TypeError: ``text`` is something else, or a list of mixed types.
             ValueError: a Token of another sentence.
             AssertionError: ``use_tokenizer`` is neither bool nor Tokenizer.
-
         """
         self.language_code = language_code
         self._start_position = start_position
@@ -501,7 +500,6 @@ class Sentence(DataPoint):
 
         Args:
             tag_type: only labels of this type.
-
         """
 
         def wanted(part: DataPoint) -> list[dict[str, Any]]:

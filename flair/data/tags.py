@@ -22,7 +22,6 @@ def get_spans_from_bio(
 
     Returns:
         For each span the indices of its tokens, the mean of their scores (1.0 without any), and its label.
-
     """
     spans: list[tuple[list[int], float, str]] = []
     indices: list[int] = []

@@ -258,7 +258,6 @@ class EntityCandidate:
             additional_ids: further identifiers.
             synonyms: further names.
             description: a sentence about it.
-
         """
         self.concept_id = concept_id
         self.concept_name = concept_name
@@ -336,7 +335,6 @@ class Token(_PartOfSentence):
             whitespace_after: number of spaces up to the next token.
             start_position: offset in the sentence.
             sentence: the sentence it belongs to.
-
         """
         self.sentence = sentence  # type: ignore[assignment]
         self.form = text

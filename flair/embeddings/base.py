@@ -14,7 +14,7 @@ from flair import _runtime
 from flair.data.sentence import Sentence
 from flair.data.units import DT
 
-E = TypeVar("E", bound="type[Embeddings]")
+E = TypeVar("E", bound=type)
 
 
 class Embeddings(torch.nn.Module, Generic[DT]):
@@ -108,7 +108,7 @@ class Embeddings(torch.nn.Module, Generic[DT]):
         }
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "Embeddings":
+    def from_params(cls, params: dict[str, Any]) -> Embeddings:
         """Rebuild an embedding (without weights) from what :meth:`to_params` returned."""
         raise NotImplementedError(f"{cls.__name__} cannot be rebuilt from parameters.")
 
@@ -117,7 +117,7 @@ class Embeddings(torch.nn.Module, Generic[DT]):
         raise NotImplementedError(f"{type(self).__name__} cannot be saved: it does not define to_params.")
 
     @classmethod
-    def load_embedding(cls, params: dict[str, Any]) -> "Embeddings":
+    def load_embedding(cls, params: dict[str, Any]) -> Embeddings:
         """Rebuild an embedding from :meth:`save_embeddings` output, weights included where present."""
         params = dict(params)
         state_dict = params.pop("state_dict", None)
@@ -146,13 +146,13 @@ def register_embeddings(*args: Any) -> Callable:
     names: list[str] = []
 
     def register(cls: E) -> E:
-        cls.embeddings_name = names[0] if names else cls.__name__
+        cls.embeddings_name = names[0] if names else cls.__name__  # type: ignore[attr-defined]
         for name in names or [cls.__name__]:
             EMBEDDING_CLASSES[name] = cls
         return cls
 
     if len(args) == 1 and inspect.isclass(args[0]):
-        return register(args[0])
+        return register(args[0])  # type: ignore[return-value]
     names.extend(str(name) for name in args)
     return register
 
@@ -165,6 +165,8 @@ def load_embeddings(params: dict[str, Any]) -> Embeddings:
     """
     params = dict(params)
     cls_name = params.pop("__cls__")
+    if cls_name not in EMBEDDING_CLASSES:
+        _runtime.find_embedding_class(cls_name)  # importing its module registers it
     if cls_name not in EMBEDDING_CLASSES:
         raise KeyError(
             f"No embedding is registered under the name {cls_name!r}. Known: {', '.join(sorted(EMBEDDING_CLASSES))}. "
@@ -195,7 +197,7 @@ class ScalarMix(torch.nn.Module):
         """
         if len(tensors) != self.mixture_size:
             raise ValueError(f"ScalarMix was built for {self.mixture_size} tensors and got {len(tensors)}.")
-        weights = torch.softmax(torch.cat([parameter for parameter in self.scalar_parameters]), dim=0)
+        weights = torch.softmax(torch.cat(list(self.scalar_parameters)), dim=0)
         mixed = sum(weight * tensor for weight, tensor in zip(weights, tensors, strict=True))
         return self.gamma * mixed
 

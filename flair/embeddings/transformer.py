@@ -1,24 +1,24 @@
 """Embeddings from Hugging Face transformers: load -> inputs -> forward -> pool.
 
 This file holds the whole path. Its steps live beside it: ``_transformer/loading`` (weights), ``_transformer/base`` and
-``inputs`` (sentences to tensors), ``chunks`` (little padding), ``pooling`` (hidden states to vectors), ``adapters`` (PEFT).
+``inputs`` (sentences to tensors), ``chunks`` (little padding), ``pooling`` (hidden states to vectors) and ``adapters``
+(PEFT).
 """
 
 from __future__ import annotations
 
-import logging
+import copy
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import torch
 
 from flair import _runtime
 from flair.embeddings._transformer import loading
-from flair.embeddings._transformer.adapters import AdapterMixin, AdapterState
+from flair.embeddings._transformer.adapters import AdapterMixin
 from flair.embeddings._transformer.base import SENTENCE_BOUNDARY_TAG, SUBTOKEN_POOLINGS, TransformerBaseEmbeddings
 from flair.embeddings._transformer.last_layer import take_last_state, watch_last_state
-from flair.embeddings._transformer.legacy import is_legacy_state, restore_legacy_state
+from flair.embeddings._transformer.legacy import restore_legacy_state
 from flair.embeddings._transformer.pooling import (
     combine_strided_tensors,
     document_cls_pooling,
@@ -134,18 +134,18 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         self.base_model_name = str(model)
         model_options = {**transformers_model_kwargs, **kwargs}
         rebuilding = saved_config is not None
-        if rebuilding and tokenizer_data is not None:
+        config = saved_config
+        if not rebuilding:
+            config = loading.load_config(self.base_model_name, **transformers_config_kwargs)
+        if tokenizer_data is not None:
             tokenizer = self._tokenizer_from_bytes(tokenizer_data)
             feature_extractor = self._feature_extractor_from_bytes(feature_extractor_data)
         else:
             tokenizer = prepare_tokenizer(load_tokenizer(self.base_model_name, **transformers_tokenizer_kwargs))
-            feature_extractor = None
+            feature_extractor = load_image_processor(self.base_model_name, config.model_type)
         if rebuilding:
-            config = saved_config
             network = loading.build_model(config, dtype, **model_options)
         else:
-            config = loading.load_config(self.base_model_name, **transformers_config_kwargs)
-            feature_extractor = load_image_processor(self.base_model_name, config.model_type)
             network = loading.load_model(self.base_model_name, config, dtype, **model_options)
 
         limited = tokenizer.model_max_length is not None and tokenizer.model_max_length < 10**12
@@ -212,7 +212,8 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             pixel_values: the page of each row, ``[rows, channels, height, width]``.
 
         Returns:
-            "document_embeddings" ``[sentences, length]`` and "token_embeddings" ``[sentences, tokens, length]``, as set.
+            "document_embeddings" ``[sentences, length]`` and "token_embeddings" ``[sentences, tokens, length]``,
+            as set.
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         optional = {"langs": langs, "bbox": bbox, "pixel_values": pixel_values}
@@ -238,7 +239,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
 
     def _forward_tensors(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         self._materialise()
-        return self.forward(**tensors)
+        return self.forward(**tensors)  # type: ignore[arg-type]
 
     def _hidden_states(self, inputs: dict[str, Any]) -> tuple[torch.Tensor, ...]:
         """The model's hidden states, or only the last where no other is needed."""
@@ -264,6 +265,10 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             return torch.stack(chosen).mean(dim=0)
         return torch.cat(chosen, dim=-1)
 
+    def _max_length(self) -> int | None:
+        limit = super()._max_length()
+        return None if limit is None else limit - self._virtual_tokens()
+
     def _mask_is_optional(self) -> bool:
         return not self._has_virtual_tokens()
 
@@ -286,7 +291,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             length *= len(self.layer_indexes)
         return 2 * length if self.token_embedding and self.subtoken_pooling == "first_last" else length
 
-    def train(self, mode: bool = True) -> "TransformerEmbeddings":
+    def train(self, mode: bool = True) -> Any:
         """Switch training mode; a frozen transformer always runs without dropout."""
         super().train(mode)
         if mode and not self.fine_tune:
@@ -324,7 +329,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         return params
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "TransformerEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> Any:
         """Rebuild from :meth:`to_params`; weights are loaded afterwards and are not initialised before."""
         params = dict(params)
         for derived in ("truncate", "stride", "embedding_length", "use_lang_emb"):
@@ -380,12 +385,34 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             loading.initialise(self.model)
         self._wrap_pending()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: configuration and weights, as in model files; no code of the transformers library."""
+        self._materialise()
+        learning = {name: parameter.requires_grad for name, parameter in self.named_parameters()}
+        return {
+            "params": self.to_params(),
+            "state_dict": self.state_dict(),
+            "training": self.training,
+            "requires_grad": learning,
+        }
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled instance, those of released versions (parameters and weights) included."""
-        if is_legacy_state(state):
+        """Restore a pickled instance, those of released versions included."""
+        if "params" not in state:
             restore_legacy_state(self, state)
-        else:
-            super().__setstate__(state)
+            return
+        rebuilt = type(self).from_params(state["params"])
+        rebuilt.load_state_dict(state["state_dict"])
+        for name, parameter in rebuilt.named_parameters():
+            parameter.requires_grad_(state["requires_grad"][name])
+        self.__dict__ = rebuilt.train(state["training"]).__dict__
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TransformerEmbeddings:
+        """A copy of every part, whatever :meth:`__getstate__` leaves out."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return twin
 
 
 def _quiet_transformers() -> None:

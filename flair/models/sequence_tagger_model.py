@@ -17,8 +17,8 @@ from flair.data.dictionary import Dictionary
 from flair.data.label import Label
 from flair.data.sentence import Sentence
 from flair.data.tags import get_spans_from_bio
-from flair.embeddings._token.stacked import StackedEmbeddings
 from flair.embeddings.base import Embeddings, TokenEmbeddings
+from flair.embeddings.token import StackedEmbeddings
 from flair.file_utils import cached_path, hf_download
 from flair.models.sequence_tagger_utils import hub, pretrained, tags
 from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss, label_distributions
@@ -26,7 +26,7 @@ from flair.nn.crf import CRF, START_TAG, STOP_TAG
 from flair.nn.dropout import LockedDropout, WordDropout
 from flair.nn.model import PREDICTED, Classifier
 from flair.nn.precision import compute_dtype
-from flair.training_utils import store_embeddings
+from flair.training_utils import EmbeddingStorageMode, store_embeddings
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _RNN_TYPES = ("LSTM", "GRU", "RNN")
@@ -151,9 +151,7 @@ class SequenceTagger(Classifier[Sentence]):
         return rnn.hidden_size * directions
 
     @staticmethod
-    def RNN(
-        rnn_type: str, rnn_layers: int, hidden_size: int, bidirectional: bool, rnn_input_dim: int
-    ) -> torch.nn.RNN:
+    def RNN(rnn_type: str, rnn_layers: int, hidden_size: int, bidirectional: bool, rnn_input_dim: int) -> torch.nn.RNN:
         """A recurrent network on ``[batch, tokens, rnn_input_dim]``.
 
         Raises:
@@ -207,9 +205,7 @@ class SequenceTagger(Classifier[Sentence]):
 
     # --- from sentences to scores ---
 
-    def _prepare_tensors(
-        self, data_points: Union[list[Sentence], Sentence]
-    ) -> tuple[torch.Tensor, torch.LongTensor]:
+    def _prepare_tensors(self, data_points: Union[list[Sentence], Sentence]) -> tuple[torch.Tensor, torch.LongTensor]:
         """Token vectors ``[batch, tokens, embedding_length]`` and lengths ``[batch]``, the latter on the CPU."""
         sentences = [data_points] if isinstance(data_points, Sentence) else data_points
         if self._vectors_are_stored(sentences):
@@ -233,8 +229,8 @@ class SequenceTagger(Classifier[Sentence]):
 
     def _store_costly_vectors(self, sentences: list[Sentence]) -> None:
         """Compute what training will ask for again in each epoch, and leave it on the tokens."""
-        stacked = isinstance(self.embeddings, StackedEmbeddings)
-        for embedding in self.embeddings.embeddings if stacked else [self.embeddings]:
+        members = self.embeddings.embeddings if isinstance(self.embeddings, StackedEmbeddings) else [self.embeddings]
+        for embedding in members:
             if embedding.static_embeddings and getattr(embedding, "keeps_vectors", False):
                 embedding.embed(sentences)
 
@@ -374,7 +370,7 @@ class SequenceTagger(Classifier[Sentence]):
         verbose: bool = False,
         label_name: Optional[str] = None,
         return_loss: bool = False,
-        embedding_storage_mode: str = "none",
+        embedding_storage_mode: EmbeddingStorageMode = "none",
         force_token_predictions: bool = False,
     ) -> Any:
         """Add predicted labels to sentences. Dropout is off; several threads may predict at once.
@@ -498,7 +494,7 @@ class SequenceTagger(Classifier[Sentence]):
 
     def _print_predictions(self, batch: list[Sentence], gold_label_type: str) -> list[str]:
         """Lines "token gold predicted"; spans as BIO tags, which also stay on the tokens (gold_bio, predicted_bio)."""
-        lines = []
+        lines: list[str] = []
         for sentence in batch:
             if self.predict_spans:
                 gold = tags.span_tags(sentence, gold_label_type, "BIO")
@@ -536,10 +532,14 @@ class SequenceTagger(Classifier[Sentence]):
         }
 
     @classmethod
-    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> "SequenceTagger":
+    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> SequenceTagger:
         tensors = dict(state["state_dict"])
         if "transitions" in tensors and state.get("use_crf"):  # before the CRF was a layer of its own
             tensors["crf.transitions"] = tensors.pop("transitions")
+        if state.get("train_initial_hidden_state") and "dtype" not in state:
+            # Released versions have these parameters, and never used them: zeros are what they computed with.
+            for name in ("lstm_init_h", "lstm_init_c"):
+                tensors[name] = torch.zeros_like(tensors[name])
         own = {
             "embeddings": state.get("embeddings"),
             "tag_dictionary": state.get("tag_dictionary"),
@@ -604,7 +604,7 @@ class SequenceTagger(Classifier[Sentence]):
         return hub.readme(self, repo_id)
 
     @classmethod
-    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> "SequenceTagger":
+    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> SequenceTagger:
         """Rebuild a tagger; see :meth:`flair.nn.Model.load` for the options."""
         return cast("SequenceTagger", super().load(model_path=model_path, **options))
 

@@ -35,9 +35,7 @@ class TextClassifier(DefaultClassifier[Sentence, Sentence]):
             label_type: the label type to learn and to write.
             classifierargs: arguments of :class:`~flair.nn.DefaultClassifier`; ``label_dictionary`` is required.
         """
-        super().__init__(
-            **classifierargs, embeddings=embeddings, final_embedding_size=embeddings.embedding_length
-        )
+        super().__init__(**classifierargs, embeddings=embeddings, final_embedding_size=embeddings.embedding_length)
         self._label_type = label_type
 
     @property
@@ -72,7 +70,7 @@ class TextClassifier(DefaultClassifier[Sentence, Sentence]):
         }
 
     @classmethod
-    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> "TextClassifier":
+    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> TextClassifier:
         own = {
             "embeddings": state.get("document_embeddings"),
             "label_dictionary": state.get("label_dictionary"),
@@ -87,6 +85,6 @@ class TextClassifier(DefaultClassifier[Sentence, Sentence]):
         return model_identifier if url is None else str(cached_path(url, cache_dir=Path("models")))
 
     @classmethod
-    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> "TextClassifier":
+    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> TextClassifier:
         """Rebuild a text classifier; see :meth:`flair.nn.Model.load` for the options."""
         return cast("TextClassifier", super().load(model_path=model_path, **options))

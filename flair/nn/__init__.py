@@ -15,6 +15,16 @@ _EXPORTS = {
     "WordDropout": "flair.nn.dropout",
 }
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS, ("decoder", "distance", "dropout", "model", "recurrent",))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    _EXPORTS,
+    (
+        "decoder",
+        "distance",
+        "dropout",
+        "model",
+        "recurrent",
+    ),
+)
 
 __all__ = list(_EXPORTS)

@@ -38,7 +38,7 @@ def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickl
     return state
 
 
-def _resolve_by_any_class(cls: type, identifier: str) -> str:
+def _resolve_by_any_class(cls: Any, identifier: str) -> str:
     """For an abstract class: the local path of the first model class that knows this pretrained name."""
     if Path(identifier).exists():
         return identifier
@@ -88,7 +88,7 @@ def class_of(cls: type, state: dict[str, Any]) -> Any:
 
 def _subclass_named(name: str, cls: type) -> type | None:
     """A user's own class; only classes whose modules were imported are found."""
-    base = next(ancestor for ancestor in reversed(cls.__mro__) if ancestor.__name__ == "Model")
+    base: Any = next(ancestor for ancestor in reversed(cls.__mro__) if ancestor.__name__ == "Model")
     return next((found for found in get_non_abstract_subclasses(base) if found.__name__ == name), None)
 
 

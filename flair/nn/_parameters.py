@@ -11,6 +11,7 @@ from torch import nn
 
 from flair.checkpoint import CheckpointError
 
+
 def fill_parameters(network: nn.Module, tensors: Mapping[str, torch.Tensor], *, origin: str = "") -> None:
     """Give every parameter and buffer of ``network`` its tensor, taking over the tensors' dtypes and memory.
 
@@ -110,7 +111,7 @@ def cast_floating(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype | None
 
 
 def with_transformer_options(params: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """Embedding parameters in which every transformer, however deep in a stack, has the given options (not None ones)."""
+    """Embedding parameters in which every transformer, however deep in a stack, has the options that are not None."""
     options = {name: value for name, value in options.items() if value is not None}
 
     def visit(value: Any) -> Any:

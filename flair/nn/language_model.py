@@ -81,6 +81,7 @@ class LanguageModel(torch.nn.Module):
         self.decoder: Optional[torch.nn.Linear] = torch.nn.Linear(width, len(dictionary)) if has_decoder else None
         self.init_weights()
         self._character_table: Optional[np.ndarray] = None
+        self._table_size = 0
         self.to(_runtime.device)
 
     # --- layers ---
@@ -100,7 +101,7 @@ class LanguageModel(torch.nn.Module):
         with torch.no_grad():
             matrix.uniform_(-bound, bound)
 
-    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> "LanguageModel":
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> LanguageModel:
         """Move or cast the model; recurrent weights are put back into one block of memory afterwards."""
         super()._apply(fn, *args, **kwargs)
         self.rnn.flatten_parameters()
@@ -183,9 +184,7 @@ class LanguageModel(torch.nn.Module):
     def _characters(self) -> np.ndarray:
         """Code point -> index. The last entry stands for everything above."""
         if self._character_table is None or len(self.dictionary) != self._table_size:
-            known = {
-                ord(item): index for index, item in enumerate(self.dictionary.get_items()) if len(item) == 1
-            }
+            known = {ord(item): index for index, item in enumerate(self.dictionary.get_items()) if len(item) == 1}
             table = np.zeros(max(known, default=0) + 2, dtype=np.int64)
             table[list(known)] = list(known.values())
             self._character_table, self._table_size = table, len(self.dictionary)
@@ -327,7 +326,7 @@ class LanguageModel(torch.nn.Module):
             loss = functional.cross_entropy(compute_dtype(prediction[:, 0]), indices[1:, 0])
         return math.exp(float(loss))
 
-    def _without_training(self) -> "_EvaluationMode":
+    def _without_training(self) -> _EvaluationMode:
         return _EvaluationMode(self)
 
     # --- files ---
@@ -348,7 +347,7 @@ class LanguageModel(torch.nn.Module):
         }
 
     @classmethod
-    def _from_state(cls, state: dict[str, Any], has_decoder: bool = True) -> "LanguageModel":
+    def _from_state(cls, state: dict[str, Any], has_decoder: bool = True) -> LanguageModel:
         """Build a model from what :meth:`save` wrote, in this or any released version."""
         settings = {name: state[name] for name in _SETTINGS if name in state}
         stored_decoder = settings.get("has_decoder", True)
@@ -363,7 +362,7 @@ class LanguageModel(torch.nn.Module):
         return model.eval()
 
     @classmethod
-    def load_language_model(cls, model_file: Union[Path, str], has_decoder: bool = True) -> "LanguageModel":
+    def load_language_model(cls, model_file: Union[Path, str], has_decoder: bool = True) -> LanguageModel:
         """Read a model file. Without ``has_decoder`` the layer that scores characters is left out.
 
         Raises:
@@ -405,7 +404,9 @@ class LanguageModel(torch.nn.Module):
             self.load_state_dict(d["state_dict"])
         else:
             # torch's own __setstate__ adds what modules of its earlier versions lack.
-            super().__setstate__({"recurrent_type": "lstm", "state_count": 2, "_character_table": None, **d})
+            super().__setstate__(
+                {"recurrent_type": "lstm", "state_count": 2, "_character_table": None, "_table_size": 0, **d}
+            )
 
 
 _SETTINGS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Optional
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.loss import _WeightedLoss
 
@@ -28,4 +27,4 @@ class SigmoidLoss(_WeightedLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss of logits ``[batch, classes]`` for class indices ``[batch]``."""
-        raise NotImplementedError
+        return self.nll_loss(nn.functional.logsigmoid(compute_dtype(input)), target)

@@ -22,8 +22,8 @@ from flair.data.loading import DataLoader, FlairDatapointDataset
 from flair.data.pair import DataPair, DataTriple
 from flair.data.sentence import Sentence
 from flair.data.units import DT, DT2
-from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings._transformer.base_weights import fetch_base, split_base
+from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
 from flair.nn._loading import announce, class_of, read_state
 from flair.nn._parameters import cast_floating, fill_parameters, with_transformer_options
@@ -167,7 +167,7 @@ class Model(torch.nn.Module, Generic[DT], ABC):
         }
 
     @classmethod
-    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> "Model":
+    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> Model:
         """Build the model from a decoded state; keyword arguments go to the constructor.
 
         This is where the dtype policy is applied. ``state["dtype_policy"]`` (what :meth:`load` was asked for) casts
@@ -202,9 +202,7 @@ class Model(torch.nn.Module, Generic[DT], ABC):
         """Turn a pretrained name into a local path; anything else is returned unchanged."""
         return model_identifier
 
-    def save(
-        self, model_file: Union[str, Path], checkpoint: bool = False, *, adapters_only: bool = False
-    ) -> None:
+    def save(self, model_file: Union[str, Path], checkpoint: bool = False, *, adapters_only: bool = False) -> None:
         """Write the model to disk, atomically.
 
         Args:
@@ -233,7 +231,8 @@ class Model(torch.nn.Module, Generic[DT], ABC):
         bases: dict[str, Any] = {}
         for prefix, module in self.named_modules():
             if isinstance(module, TransformerEmbeddings) and module.peft_config is not None:
-                own = {key.removeprefix(f"{prefix}."): tensors.pop(key) for key in list(tensors) if key.startswith(f"{prefix}.")}
+                names = [key for key in tensors if key.startswith(f"{prefix}.")]
+                own = {key.removeprefix(f"{prefix}."): tensors.pop(key) for key in names}
                 bases[prefix], kept = split_base(module, own)
                 tensors.update({f"{prefix}.{key}": value for key, value in kept.items()})
         if not bases:
@@ -254,7 +253,7 @@ class Model(torch.nn.Module, Generic[DT], ABC):
         merge_adapters: bool = False,
         device: Optional[Union[str, torch.device]] = None,
         allow_pickle: bool = False,
-    ) -> "Model":
+    ) -> Model:
         """Rebuild a model from a file, a folder, a pretrained name or an already decoded state.
 
         Args:
@@ -419,15 +418,16 @@ class Classifier(Model[DT], Generic[DT], ReduceTransformerVocabMixin, ABC):
         self, corpus: Corpus, context_length: int = 0, respect_document_boundaries: bool = True
     ) -> Iterable[list[str]]:
         """The token texts of every data point of the corpus, with their context where one is used."""
-        for data_point in corpus.get_all_sentences():
-            for sentence in _sentences_of(data_point):
+        data = corpus.get_all_sentences()
+        for index in range(len(data)):
+            for sentence in _sentences_of(data[index]):
                 yield [token.text for token in sentence]
                 if context_length:
                     yield [t.text for t in sentence.left_context(context_length, respect_document_boundaries)]
                     yield [t.text for t in sentence.right_context(context_length, respect_document_boundaries)]
 
     @classmethod
-    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> "Classifier":
+    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> Classifier:
         """Rebuild a classifier; see :meth:`Model.load` for the options."""
         return cast("Classifier", super().load(model_path=model_path, **options))
 
@@ -772,9 +772,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
         labels = self._prepare_label_tensor([data_points[i] for i in rows])
         return self._calculate_loss(scores[rows] if len(rows) < len(data_points) else scores, labels)
 
-    def _add_labels(
-        self, data_points: list[DT2], scores: torch.Tensor, label_name: str, all_classes: bool
-    ) -> None:
+    def _add_labels(self, data_points: list[DT2], scores: torch.Tensor, label_name: str, all_classes: bool) -> None:
         """Turn logits ``[data points, labels]`` into labels. "O" is never written."""
         names = self.label_dictionary.get_items()
         if self.multi_label or all_classes:
@@ -793,7 +791,9 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
     # --- model files ---
 
     def __str__(self) -> str:
-        return f"{super().__str__().rstrip(')')}  (weights): {self.weight_dict}\n  (weight_tensor) {self.loss_weights}\n)"
+        return (
+            f"{super().__str__().rstrip(')')}  (weights): {self.weight_dict}\n  (weight_tensor) {self.loss_weights}\n)"
+        )
 
     def _get_state_dict(self) -> dict[str, Any]:
         state = {
@@ -812,7 +812,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
         return state
 
     @classmethod
-    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> "DefaultClassifier":
+    def _init_model_with_state_dict(cls, state: dict[str, Any], **kwargs: Any) -> DefaultClassifier:
         for name in (
             "decoder",
             "dropout",
@@ -829,7 +829,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
         return cast("DefaultClassifier", super()._init_model_with_state_dict(state, **kwargs))
 
     @classmethod
-    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> "DefaultClassifier":
+    def load(cls, model_path: Union[str, Path, dict[str, Any]], **options: Any) -> DefaultClassifier:
         """Rebuild a classifier; see :meth:`Model.load` for the options."""
         return cast("DefaultClassifier", super().load(model_path=model_path, **options))
 

@@ -83,6 +83,7 @@ class TrainingLoop:
         dispatch: Callable[..., None],
         chunk_size: Optional[int],
         embeddings_storage_mode: EmbeddingStorageMode,
+        trained_embeddings: Sequence[str] = (),
     ) -> None:
         """Set the parts.
 
@@ -92,13 +93,15 @@ class TrainingLoop:
             dispatch: called with the name and the arguments of each event.
             chunk_size: the most data points for one forward pass.
             embeddings_storage_mode: what happens to embeddings on data points after a batch.
+            trained_embeddings: names of embeddings that change in training and are therefore never stored.
         """
         self._loss_function = loss_function
         self._optimization = optimization
         self._dispatch = dispatch
         self._chunk_size = chunk_size
         self._storage_mode = embeddings_storage_mode
-        self._dynamic_embeddings: Optional[list[str]] = None
+        self._trained_embeddings = list(trained_embeddings)
+        self._knows_trained_embeddings = False
         self.batch_count = 0
 
     def epoch(self, batches: Iterable[list[Any]], total: int, epoch: int) -> Iterator[Step]:
@@ -168,6 +171,8 @@ class TrainingLoop:
         )
 
     def _release_embeddings(self, batch: list[Any]) -> None:
-        if self._dynamic_embeddings is None and self._storage_mode != "none":
-            self._dynamic_embeddings = identify_dynamic_embeddings(batch)
-        store_embeddings(batch, self._storage_mode, self._dynamic_embeddings)
+        if not self._knows_trained_embeddings and self._storage_mode != "none":
+            # Gradients tell about embeddings that do not say of themselves whether they are static.
+            self._trained_embeddings = sorted({*self._trained_embeddings, *(identify_dynamic_embeddings(batch) or ())})
+            self._knows_trained_embeddings = True
+        store_embeddings(batch, self._storage_mode, self._trained_embeddings)

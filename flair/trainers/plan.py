@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__name__}"
     if isinstance(value, BasePlugin):
-        return value.get_state()
+        return _plain(value.get_state())
     if isinstance(value, FlairSampler):
         return f"{type(value).__module__}.{type(value).__name__}"
     if isinstance(value, (list, set, frozenset)):
@@ -133,7 +133,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_plain(item) for item in value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if value is None or isinstance(value, (str, bool, int, float, Dictionary)):
+        return {_plain_key(key): _plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, (bool, int, float, Dictionary)):
         return value
     return str(value)
+
+
+def _plain_key(key: Any) -> Any:
+    """Names of metrics may be tuples."""
+    return "/".join(map(str, key)) if isinstance(key, tuple) else key

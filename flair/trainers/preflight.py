@@ -46,15 +46,19 @@ def check_ready(plan: TrainingPlan, model: Model, corpus: Corpus) -> None:
         )
 
 
-def check_model_survives_save(model: Model) -> None:
+def check_model_survives_save(model: Model, **additions: Any) -> None:
     """Write the model's configuration to a file, read it back and build the model from it, sharing the weights.
 
     The weights themselves are neither written nor copied. Random generators are left as they were.
 
+    Args:
+        model: the model that is going to be saved.
+        **additions: further entries that its files will have, such as ``model_card``.
+
     Raises:
         CheckpointError: some part of the model cannot be written, or the model cannot be rebuilt from what was written.
     """
-    state = model._get_state_dict()
+    state = {**model._get_state_dict(), **additions}
     tensors = state.get("state_dict")
     size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     advice = (

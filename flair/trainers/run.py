@@ -19,6 +19,7 @@ from tqdm import tqdm
 from flair import _runtime
 from flair.data import randomly_split_into_two_datasets
 from flair.data.loading import DataLoader
+from flair.embeddings.base import Embeddings
 from flair.samplers import FlairSampler
 from flair.trainers._distributed import (
     barrier,
@@ -37,7 +38,7 @@ from flair.trainers.plugins.loggers.log_file import LogFilePlugin
 from flair.trainers.plugins.loggers.loss_file import LossFilePlugin
 from flair.trainers.plugins.metric_records import MetricName, MetricRecord
 from flair.trainers.preflight import check_model_survives_save, check_ready
-from flair.training_utils import Result, log_line
+from flair.training_utils import Result, log_line, store_embeddings
 
 if TYPE_CHECKING:
     from flair.trainers.trainer import ModelTrainer
@@ -61,6 +62,11 @@ class TrainingRun:
         self.validates_on_dev = bool(self.corpus.dev) and not plan.train_with_dev
         self.best_score = 0.0 if self.validates_on_dev else math.inf
         self.sampler_seed = 0
+        self.trained_embeddings = [
+            module.name
+            for module in trainer.model.modules()
+            if isinstance(module, Embeddings) and not module.static_embeddings
+        ]
         self.reported_rates: list[float] = []
 
     # --- the course of a run ---
@@ -69,27 +75,41 @@ class TrainingRun:
         """Train, save and evaluate; returns what :meth:`ModelTrainer.train` returns."""
         plan, trainer = self.plan, self.trainer
         if plan.writes_model() and is_main_process():
-            check_model_survives_save(self.model)
+            check_model_survives_save(self.model, model_card=self._model_card())
         plan.base_path.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as trainer.context_stack, self._log_on_main_process_only():
+        trainer._detach_plugins_of_run()
+        try:
+            with ExitStack() as trainer.context_stack, self._log_on_main_process_only():
+                self._set_up_or_report()
+                self._train_and_save()
+                self._final_evaluation()
+                trainer.dispatch("after_training")
+                return dict(trainer.return_values)
+        finally:
+            trainer.reset_training_attributes()
+
+    def _set_up_or_report(self) -> None:
+        try:
             self._set_up()
-            try:
-                self._train()
-                trainer.dispatch("after_training_loop")
-                if plan.save_final_model:
-                    self._save("final-model.pt")
-            except (KeyboardInterrupt, TrainingInterrupt) as interrupt:
-                self._interrupted(interrupt)
-            except Exception:
-                trainer.dispatch("_training_exception")
-                raise
-            finally:
-                trainer.dispatch("_training_finally")
-            self._final_evaluation()
-            trainer.dispatch("after_training")
-            result = dict(trainer.return_values)
-        trainer.reset_training_attributes()
-        return result
+        except BaseException:
+            self.trainer.dispatch("_training_exception")
+            self.trainer.dispatch("_training_finally")
+            raise
+
+    def _train_and_save(self) -> None:
+        trainer = self.trainer
+        try:
+            self._train()
+            trainer.dispatch("after_training_loop")
+            if self.plan.save_final_model:
+                self._save("final-model.pt")
+        except (KeyboardInterrupt, TrainingInterrupt) as interrupt:
+            self._interrupted(interrupt)
+        except Exception:
+            trainer.dispatch("_training_exception")
+            raise
+        finally:
+            trainer.dispatch("_training_finally")
 
     def _set_up(self) -> None:
         plan, trainer, model = self.plan, self.trainer, self.model
@@ -100,19 +120,15 @@ class TrainingRun:
         tokenizer = getattr(self.corpus, "corpus_tokenizer", None)
         if tokenizer is not None:
             model.tokenizer = tokenizer
+        # A continued training must not pass on the states of the one before.
+        model.optimizer_state_dict = None
+        model.scheduler_state_dict = None
         model.to(_runtime.device)
         self.optimization = Optimization(model, plan)
         trainer._optimization = self.optimization
         trainer.optimizer = self.optimization.optimizer
         self._attach_plugins()
-        card: dict[str, Any] = model.model_card or {}
-        model.model_card = {
-            **{key: value for key, value in card.items() if key == "license_info"},
-            "flair_version": _runtime.__version__,
-            "pytorch_version": torch.__version__,
-            "transformers_version": _installed_version("transformers"),
-            "training_parameters": plan.as_plain_data(),
-        }
+        model.model_card = self._model_card()
         trainer.dispatch("after_setup", dataset_size=len(self.train_data), **plan.as_arguments())
         self.sampler_seed = from_main_process(torch.initial_seed() % 2**31)
         loss_function: Any = model.forward_loss
@@ -130,8 +146,20 @@ class TrainingRun:
             trainer.dispatch,
             plan.mini_batch_chunk_size,
             plan.embeddings_storage_mode,
+            self.trained_embeddings,
         )
         self._log_header()
+
+    def _model_card(self) -> dict[str, Any]:
+        """What a saved model tells about its training."""
+        card: dict[str, Any] = self.model.model_card or {}
+        return {
+            **{key: value for key, value in card.items() if key == "license_info"},
+            "flair_version": _runtime.__version__,
+            "pytorch_version": str(torch.__version__),
+            "transformers_version": _installed_version("transformers"),
+            "training_parameters": self.plan.as_plain_data(),
+        }
 
     def _attach_plugins(self) -> None:
         plan = self.plan
@@ -295,7 +323,7 @@ class TrainingRun:
 
     def _result_of(self, name: str, split: Any) -> Result:
         plan = self.plan
-        return self.model.evaluate(
+        result = self.model.evaluate(
             split,
             gold_label_type=self.model.label_type,
             out_path=plan.base_path / f"{name}.tsv" if is_main_process() else None,
@@ -305,6 +333,10 @@ class TrainingRun:
             exclude_labels=plan.exclude_labels,
             gold_label_dictionary=plan.gold_label_dictionary_for_eval,
         )
+        if plan.embeddings_storage_mode != "none" and self.trained_embeddings:
+            # Without gradients these look static, and would be found again, outdated, after the next epoch.
+            store_embeddings(list(split), plan.embeddings_storage_mode, self.trained_embeddings)
+        return result
 
     def _evaluate(self, name: str, split: Any, epoch: int) -> Result:
         """Evaluate a split, log its score and record its metrics."""

@@ -417,14 +417,17 @@ class ModelTrainer(Pluggable):
     # --- for plugins and the run ---
 
     def _attach_for_run(self, plugins: list[Any]) -> None:
-        """Attach the plugins of a new training. Those of the last one, if there was one, are detached first."""
+        """Attach the plugins of a new training, in the order given."""
+        for plugin in plugins:
+            plugin.attach_to(self)
+            self._plugins_of_run.append(plugin)
+
+    def _detach_plugins_of_run(self) -> None:
+        """Detach what the last training attached; plugins that the user attached to the trainer itself stay."""
         for plugin in self._plugins_of_run:
             if plugin.pluggable is self:
                 plugin.detach()
         self._plugins_of_run = []
-        for plugin in plugins:
-            plugin.attach_to(self)
-            self._plugins_of_run.append(plugin)
 
     def _record(self, metric: MetricRecord) -> None:
         """Tell the plugins about a metric."""

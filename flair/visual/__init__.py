@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from flair._lazy import lazy_exports
 
-_EXPORTS = {
-    "Highlighter": "flair.visual.activations",
-    "Visualizer": "flair.visual.manifold",
-}
+_EXPORTS = {}
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS, ("activations", "manifold",))
+__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS, ())
 
 __all__ = list(_EXPORTS)

@@ -1,4 +1,4 @@
-"""Tiny random transformers with tokenizers of their own, written as model folders that any transformers version reads."""
+"""Tiny random transformers with tokenizers of their own, as model folders that any transformers version reads."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ def _tokenizer(kind: str) -> Any:
         tokenizer.train_from_iterator(CORPUS, trainer)
         if kind == "gpt2":
             tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-            return tokenizer, {"bos_token": special[0], "eos_token": special[0], "unk_token": special[0], "pad_token": special[0]}
+            return tokenizer, {
+                "bos_token": special[0],
+                "eos_token": special[0],
+                "unk_token": special[0],
+                "pad_token": special[0],
+            }
         ends = (("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>")))
         tokenizer.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=False)
         names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
@@ -65,9 +70,7 @@ def _tokenizer(kind: str) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁")]
     )
-    trainer = trainers.UnigramTrainer(
-        vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False
-    )
+    trainer = trainers.UnigramTrainer(vocab_size=160, special_tokens=special, unk_token="<unk>", show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     ids = [(token, tokenizer.token_to_id(token)) for token in special if token in ("<s>", "</s>")]
     single, pair = ("$A </s>", "$A </s> $B </s>") if kind == "t5" else ("<s> $A </s>", "<s> $A </s> </s> $B </s>")

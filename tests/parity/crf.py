@@ -18,7 +18,9 @@ def prepare(folder: Path) -> None:
         lengths = torch.randint(1, steps + 1, (batch,)).sort(descending=True).values
         lengths[0] = steps
         gold = torch.randint(0, tags - 2, (int(lengths.sum()),))
-        cases.append((labels, torch.randn(batch, steps, tags).double() * 2, lengths, torch.randn(tags, tags).double(), gold))
+        cases.append(
+            (labels, torch.randn(batch, steps, tags).double() * 2, lengths, torch.randn(tags, tags).double(), gold)
+        )
     torch.save(cases, folder / "cases.pt")
 
 

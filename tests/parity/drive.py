@@ -1,8 +1,8 @@
 """Runs one piece of work in two interpreters, one with this package and one with the released one, and compares.
 
 A parity script defines ``prepare(folder)`` (run once, by the released package: writes model files and inputs) and
-``work(folder)`` (run by both: returns a dict of tensors and plain values), and calls :func:`main`. The interpreter of the
-released package is named by the environment variable ``FLAIR_REFERENCE_PYTHON``.
+``work(folder)`` (run by both: returns a dict of tensors and plain values), and calls :func:`main`. The environment
+variable ``FLAIR_REFERENCE_PYTHON`` names the interpreter of the released package.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def compare(released: dict[str, Any], ours: dict[str, Any], tolerance: float) ->
 
 
 def distance(one: Any, other: Any) -> float:
-    """The largest difference of two nested values, relative to numbers above 1; infinite where anything else differs."""
+    """The largest difference of nested values, relative to numbers above 1; infinite where anything else differs."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if one.shape != other.shape:
             return float("inf")

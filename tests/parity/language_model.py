@@ -35,7 +35,9 @@ def prepare(folder: Path) -> None:
             for parameter in model.parameters():
                 parameter.data.mul_(4)
             model.save(folder / f"{name}-{forward}.pt")
-            model.save_checkpoint(folder / f"{name}-{forward}.ckpt", torch.optim.SGD(model.parameters(), 0.1), 3, 2, 1.5)
+            model.save_checkpoint(
+                folder / f"{name}-{forward}.ckpt", torch.optim.SGD(model.parameters(), 0.1), 3, 2, 1.5
+            )
 
 
 def work(folder: Path) -> dict[str, Any]:

@@ -115,7 +115,9 @@ def prepare(source: str, folder: Path) -> None:
 
 def run(python: str, arguments: list[str], cwd: str, environment: dict[str, str]) -> None:
     """Run this script in an interpreter; its errors are ours."""
-    done = subprocess.run([python, str(HERE), *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, str(HERE), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{python} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
@@ -139,7 +141,13 @@ def compare(kind: str, reference: str, scratch: Path, verbose: bool) -> tuple[fl
     results = []
     for is_reference, python in ((True, reference), (False, sys.executable)):
         job, out = scratch / f"job{is_reference}.json", scratch / f"out{is_reference}.npz"
-        task = {"reference": is_reference, "folder": str(folder), "cases": todo, "sentences": SENTENCES, "out": str(out)}
+        task = {
+            "reference": is_reference,
+            "folder": str(folder),
+            "cases": todo,
+            "sentences": SENTENCES,
+            "out": str(out),
+        }
         job.write_text(json.dumps(task))
         run(python, ["--worker", str(job)], str(scratch), outside if is_reference else environment)
         results.append(np.load(out))
@@ -153,7 +161,9 @@ def compare(kind: str, reference: str, scratch: Path, verbose: bool) -> tuple[fl
         groups.setdefault(row, []).append(float(np.abs(released - ours).max()) if same else float("inf"))
         if groups[row][-1] > BAR and verbose:
             print(f"above the bar: {kind} {case} {groups[row][-1]:.2e}")
-    lines = [f"{Path(kind).name:14s}{row} {len(values):4d} settings  max {max(values):.1e}" for row, values in groups.items()]
+    lines = [
+        f"{Path(kind).name:14s}{row} {len(values):4d} settings  max {max(values):.1e}" for row, values in groups.items()
+    ]
     return max(max(values) for values in groups.values()), lines
 
 

@@ -53,9 +53,7 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
 
         self.word_reprojection_map: Optional[torch.nn.Linear] = None
         if reproject_words:
-            self.word_reprojection_map = torch.nn.Linear(
-                self.length_of_all_token_embeddings, self.embeddings_dimension
-            )
+            self.word_reprojection_map = torch.nn.Linear(self.length_of_all_token_embeddings, self.embeddings_dimension)
             torch.nn.init.xavier_uniform_(self.word_reprojection_map.weight)
         else:
             self.embeddings_dimension = self.length_of_all_token_embeddings
@@ -91,7 +89,7 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
         return result if self.dropout is None else self.dropout(result)
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "DocumentCNNEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> DocumentCNNEmbeddings:
         params = dict(params)
         return cls(embeddings=load_embeddings(params.pop("embeddings")), **params)  # type: ignore[arg-type]
 

@@ -76,7 +76,7 @@ class DocumentPoolEmbeddings(TokenBasedDocumentEmbeddings):
         return f"fine_tune_mode={self.fine_tune_mode}, pooling={self.pooling}"
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "DocumentPoolEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> DocumentPoolEmbeddings:
         params = dict(params)
         return cls(embeddings=load_embeddings(params.pop("embeddings")), **params)  # type: ignore[arg-type]
 

@@ -107,7 +107,7 @@ class DocumentRNNEmbeddings(TokenBasedDocumentEmbeddings):
         }
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "DocumentRNNEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> DocumentRNNEmbeddings:
         params = dict(params)
         return cls(embeddings=load_embeddings(params.pop("embeddings")), **params)  # type: ignore[arg-type]
 

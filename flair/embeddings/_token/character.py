@@ -73,7 +73,7 @@ class CharacterEmbeddings(RowEmbeddings):
         return last[torch.tensor([distinct[word] for word in words], device=device)]
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "CharacterEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> CharacterEmbeddings:
         return cls(**params)
 
     def to_params(self) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class FlairEmbeddings(RowEmbeddings):
             raise ValueError(f'The given model "{model}" is not available or is not a valid path.')
         return Path(model)
 
-    def train(self, mode: bool = True) -> "FlairEmbeddings":
+    def train(self, mode: bool = True) -> FlairEmbeddings:
         """Only embeddings that are fine-tuned have a training mode."""
         super().train(mode and self.fine_tune)
         return self
@@ -175,7 +175,7 @@ class FlairEmbeddings(RowEmbeddings):
         return params
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "FlairEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> FlairEmbeddings:
         params = dict(params)
         return cls(model=LanguageModel(**params.pop("model_params")), **params)
 
@@ -226,7 +226,7 @@ class PooledFlairEmbeddings(TokenEmbeddings):
         self.pooling = pooling
         self.static_embeddings = False
 
-    def train(self, mode: bool = True) -> "PooledFlairEmbeddings":
+    def train(self, mode: bool = True) -> PooledFlairEmbeddings:
         """Enter training mode and, doing so, empty the pool."""
         super().train(mode)
         if mode:
@@ -300,7 +300,7 @@ class PooledFlairEmbeddings(TokenEmbeddings):
         self.word_count = dict(d.get("word_count", {}))
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "PooledFlairEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> PooledFlairEmbeddings:
         return cls(**{**params, "contextual_embeddings": load_embeddings(params["contextual_embeddings"])})
 
     def to_params(self) -> dict[str, Any]:

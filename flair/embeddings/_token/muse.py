@@ -64,7 +64,7 @@ class MuseCrosslingualEmbeddings(RowEmbeddings):
         return self.language_embeddings[language]
 
     def rows(self, sentences: list[Sentence]) -> torch.Tensor:
-        vectors = []
+        vectors: list[torch.Tensor] = []
         for sentence in sentences:
             code = sentence.get_language_code()
             language = code if code in MUSE_LANGUAGES else FALLBACK
@@ -74,7 +74,7 @@ class MuseCrosslingualEmbeddings(RowEmbeddings):
         return torch.stack(vectors).to(self.dtype)
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "MuseCrosslingualEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> MuseCrosslingualEmbeddings:
         return cls()
 
     def to_params(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ FLAIR_EMBEDDINGS: dict[str, str] = {
     "uk-forward": "https://huggingface.co/dchaplinsky/flair-uk-forward/resolve/main/best-lm.pt",
     "uk-backward": "https://huggingface.co/dchaplinsky/flair-uk-backward/resolve/main/best-lm.pt",
 }
-"""Language models by name. Cached under ``embeddings``, the CLEF-HIPE ones (lower-case only) under ``embeddings/<name>``."""
+"""Language models by name, cached under ``embeddings``; the CLEF-HIPE ones (lower-case) under ``embeddings/<name>``."""
 
 LANGUAGE_CODES: tuple[tuple[str, str], ...] = (
     ("arabic-", "ar-"),
@@ -163,8 +163,8 @@ WORD_EMBEDDINGS: dict[str, str] = {
 
 MUSE_URL = "https://flair.informatik.hu-berlin.de/resources/embeddings/muse"
 
-MUSE_LANGUAGES: frozenset[str] = frozenset(
-    "en de bg ca hr cs da nl et fi fr el he hu id it mk no pt ro ru sk".split()
+MUSE_LANGUAGES = frozenset(
+    "en de bg ca hr cs da nl et fi fr el he hu id it mk no pt ro ru sk".split(" ")  # noqa: SIM905
 )
 
 NILC_URL = "http://143.107.183.175:22980/download.php?file=embeddings/"

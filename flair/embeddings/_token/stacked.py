@@ -74,8 +74,9 @@ class StackedEmbeddings(TokenEmbeddings):
         parts: list[tuple[str, torch.Tensor]] = []
         lengths: torch.Tensor | None = None
         for embedding in self.embeddings:
-            if hasattr(embedding, "encode_parts"):
-                own, lengths = embedding.encode_parts(sentences)
+            in_parts = getattr(embedding, "encode_parts", None)
+            if in_parts is not None:
+                own, lengths = in_parts(sentences)
                 parts.extend(own)
             else:
                 vectors, lengths = embedding.encode_tokens(sentences)
@@ -91,9 +92,11 @@ class StackedEmbeddings(TokenEmbeddings):
         return [name for embedding in self.embeddings for name in embedding.get_names()]
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "StackedEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> StackedEmbeddings:
         members: list[Embeddings] = [load_embeddings(member) for member in params["embeddings"]]
-        return cls(embeddings=members, overwrite_names=False)  # type: ignore[arg-type]
+        # Names come with the prefix they were saved with, but not every class stores its name.
+        distinct = len({member.name for member in members}) == len(members)
+        return cls(embeddings=members, overwrite_names=not distinct)  # type: ignore[arg-type]
 
     def to_params(self) -> dict[str, Any]:
         return {"embeddings": [embedding.save_embeddings(use_state_dict=False) for embedding in self.embeddings]}

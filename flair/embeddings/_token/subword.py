@@ -71,7 +71,8 @@ class BytePairEmbeddings(RowEmbeddings):
                 words, matrix = read_vectors(Path(embedding_file_path))
                 if len(words) != units:
                     raise ValueError(
-                        f"{embedding_file_path} has vectors for {len(words)} units, the model {model_file_path} has {units}."
+                        f"{embedding_file_path} has vectors for {len(words)} units, "
+                        f"the model {model_file_path} has {units}."
                     )
             default_name = f"bpe-{language or 'custom'}-{units}-{matrix.shape[1]}"
         elif language is not None:
@@ -112,12 +113,12 @@ class BytePairEmbeddings(RowEmbeddings):
         ids = self.spm.EncodeAsIds(word) if word.strip() else []
         return (ids[0], ids[-1]) if ids else (unknown, unknown)
 
-    def to(self, *args: Any, **kwargs: Any) -> "BytePairEmbeddings":  # type: ignore[override]
+    def to(self, *args: Any, **kwargs: Any) -> BytePairEmbeddings:  # type: ignore[override]
         """As any module, except that with ``force_cpu`` the table changes its type and not its place."""
         super().to(*args, **kwargs)
         return self
 
-    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> "BytePairEmbeddings":
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> BytePairEmbeddings:
         if not self.force_cpu:
             super()._apply(fn, *args, **kwargs)
             self.device = self.embedding.weight.device
@@ -153,7 +154,7 @@ class BytePairEmbeddings(RowEmbeddings):
         return f"model={self.name}"
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "BytePairEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> BytePairEmbeddings:
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "units.model"
             model.write_bytes(params["spm_model_binary"])
@@ -210,7 +211,9 @@ class FastTextEmbeddings(RowEmbeddings):
         load_facebook, keyed_vectors = lazy_import(
             "word-embeddings", "gensim.models.fasttext", "load_facebook_vectors", "FastTextKeyedVectors"
         )
-        self.precomputed_word_embeddings = load_facebook(str(path)) if path.suffix == ".bin" else keyed_vectors.load(str(path))
+        self.precomputed_word_embeddings = (
+            load_facebook(str(path)) if path.suffix == ".bin" else keyed_vectors.load(str(path))
+        )
         if hasattr(self.precomputed_word_embeddings, "wv"):  # a whole training state was saved
             self.precomputed_word_embeddings = self.precomputed_word_embeddings.wv
         self.__embedding_length: int = self.precomputed_word_embeddings.vector_size
@@ -246,7 +249,7 @@ class FastTextEmbeddings(RowEmbeddings):
         return f"'{self.embeddings}'"
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "FastTextEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> FastTextEmbeddings:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "fasttext.model"
             path.write_bytes(params["fasttext_binary"])

@@ -56,9 +56,7 @@ class OneHotEmbeddings(RowEmbeddings):
         return vectors if self.layer_norm is None else self.layer_norm(vectors)
 
     @classmethod
-    def from_corpus(
-        cls, corpus: Corpus, field: str = "text", min_freq: int = 3, **kwargs: Any
-    ) -> "OneHotEmbeddings":
+    def from_corpus(cls, corpus: Corpus, field: str = "text", min_freq: int = 3, **kwargs: Any) -> OneHotEmbeddings:
         """Take the vocabulary from the training split: words (or label values) seen ``min_freq`` times or more.
 
         Raises:
@@ -75,7 +73,7 @@ class OneHotEmbeddings(RowEmbeddings):
         return cls(vocabulary, field=field, **kwargs)
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "OneHotEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> OneHotEmbeddings:
         return cls(**params)
 
     def to_params(self) -> dict[str, Any]:
@@ -131,7 +129,7 @@ class HashEmbeddings(RowEmbeddings):
         return int(digest, 16) % self.__num_embeddings
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "HashEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> HashEmbeddings:
         return cls(**params)
 
     def to_params(self) -> dict[str, Any]:

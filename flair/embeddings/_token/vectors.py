@@ -45,7 +45,9 @@ def read_vectors(path: Path, no_header: bool = False) -> tuple[list[str], np.nda
     order = keys if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
     words = [word for word, _ in sorted(order.items(), key=lambda item: item[1])]
     if len(words) != len(matrix):
-        raise ValueError(f"{path} names {len(words)} words and holds {len(matrix)} vectors: the files do not belong together.")
+        raise ValueError(
+            f"{path} names {len(words)} words and holds {len(matrix)} vectors: the files do not belong together."
+        )
     return words, matrix
 
 

@@ -26,8 +26,8 @@ _REMEMBERED_WORDS = 100_000
 class WordEmbeddings(RowEmbeddings):
     """Looks words up in a table of vectors.
 
-    A word is looked for as it is, then lower-cased, then with its digits as ``#``, then with its digits as ``0``; a word
-    without any of these forms gets zeros (the last row of the table).
+    A word is looked for as it is, then lower-cased, then with its digits as ``#``, then with its digits as ``0``; a
+    word without any of these forms gets zeros (the last row of the table).
     """
 
     def __init__(
@@ -144,17 +144,17 @@ class WordEmbeddings(RowEmbeddings):
 
     # --- torch ---
 
-    def train(self, mode: bool = True) -> "WordEmbeddings":
+    def train(self, mode: bool = True) -> WordEmbeddings:
         """Only embeddings that are fine-tuned have a training mode."""
         super().train(mode and self.fine_tune)
         return self
 
-    def to(self, *args: Any, **kwargs: Any) -> "WordEmbeddings":  # type: ignore[override]
+    def to(self, *args: Any, **kwargs: Any) -> WordEmbeddings:  # type: ignore[override]
         """As any module, except that with ``force_cpu`` the table changes its type and not its place."""
         super().to(*args, **kwargs)
         return self
 
-    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> "WordEmbeddings":
+    def _apply(self, fn: Callable, *args: Any, **kwargs: Any) -> WordEmbeddings:
         if not self.force_cpu or self.fine_tune:
             super()._apply(fn, *args, **kwargs)
             self.device = self.embedding.weight.device
@@ -195,7 +195,9 @@ class WordEmbeddings(RowEmbeddings):
         vectors = state.pop("precomputed_word_embeddings", None)
         if vectors is not None:
             keys = getattr(vectors, "key_to_index", None)
-            state["vocab"] = dict(keys) if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
+            state["vocab"] = (
+                dict(keys) if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
+            )
             matrix = np.asarray(vectors.vectors, dtype=np.float32)
             table = torch.from_numpy(np.concatenate([matrix, np.zeros((1, matrix.shape[1]), dtype=np.float32)]))
             modules["embedding"] = torch.nn.Embedding.from_pretrained(table, freeze=not state["fine_tune"])
@@ -204,7 +206,7 @@ class WordEmbeddings(RowEmbeddings):
         super().__setstate__(state)
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "WordEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> WordEmbeddings:
         return cls(embeddings=None, **params)
 
     def to_params(self) -> dict[str, Any]:
@@ -240,12 +242,14 @@ class NILCEmbeddings(WordEmbeddings):
         """
         kind = embeddings.lower()
         if kind not in ("fasttext", "glove", "wang2vec", "word2vec"):
-            raise ValueError(f'The given embeddings "{embeddings}" is not available. Use fasttext, glove, wang2vec, word2vec.')
+            raise ValueError(
+                f'The given embeddings "{embeddings}" is not available. Use fasttext, glove, wang2vec, word2vec.'
+            )
         cache = Path("embeddings") / f"nilc-{kind}"
         archive = f"{NILC_URL}{kind}/{kind if kind == 'glove' else model}_s{size}.zip"
         path = extract_single_zip_file(archive, cache_dir=cache)
         super().__init__(embeddings=str(path), name=f"NILC-{kind}")
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "WordEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> WordEmbeddings:
         return WordEmbeddings(embeddings=None, **params)

@@ -36,9 +36,9 @@ def base_weights(incoming: dict[str, Any], own: Iterable[str]) -> dict[str, Any]
     found: dict[str, Any] = {}
     for key, value in incoming.items():
         bare = key.removeprefix("base_model.")
+        for wrapping in _WRAPPINGS:
+            bare = bare.replace(wrapping, ".")
         for name in (bare.removeprefix("model."), bare):
-            for wrapping in _WRAPPINGS:
-                name = name.replace(wrapping, ".")
             if name in own:
                 found.setdefault(name, value)
                 break
@@ -260,8 +260,8 @@ class AdapterMixin:
             if "adapter_config" not in str(error) and not isinstance(error, OSError):
                 raise
             raise FileNotFoundError(
-                f"No adapter at {str(path)!r}: expected a folder with adapter_config.json and adapter_model.safetensors, "
-                f"or a name on the hub ({error})."
+                f"No adapter at {str(path)!r}: expected a folder with adapter_config.json and "
+                f"adapter_model.safetensors, or a name on the hub ({error})."
             ) from error
         if is_wrapped(self.model):
             self.model.load_adapter(str(path), adapter_name, is_trainable=True)
@@ -367,10 +367,7 @@ class AdapterMixin:
                 f"Merging changes the outputs by {change:.1e} (relative), more than the tolerance of {tolerance:.1e}; "
                 f"nothing was merged. Merge in float32, or pass a larger tolerance."
             )
-        self.model = merged.train(training).requires_grad_(True)
-        for attribute in ("peft_config", "_hf_peft_config_loaded"):
-            if hasattr(self.model, attribute):
-                delattr(self.model, attribute)
+        self.model = _without_marks(merged).train(training).requires_grad_(True)
         return change
 
     def _probe(self, model: Any) -> torch.Tensor:
@@ -388,11 +385,9 @@ class AdapterMixin:
     @staticmethod
     def _unloaded(model: Any) -> Any:
         """The bare transformer out of its wrapper."""
-        bare = model.base_model.unload() if hasattr(model.base_model, "unload") else model.get_base_model()
-        for attribute in ("peft_config", "_hf_peft_config_loaded"):
-            if attribute in vars(bare):
-                delattr(bare, attribute)
-        return bare
+        return _without_marks(
+            model.base_model.unload() if hasattr(model.base_model, "unload") else model.get_base_model()
+        )
 
     def _check_new(self, name: str) -> None:
         if is_wrapped(self.model) and name in self.model.peft_config:
@@ -408,13 +403,20 @@ class AdapterMixin:
             raise ValueError(f"There is no adapter {name!r}. Adapters here: {', '.join(known)}.")
 
 
+def _without_marks(model: Any) -> Any:
+    """Remove what peft notes on a transformer that it wraps."""
+    for attribute in ("peft_config", "_hf_peft_config_loaded"):
+        vars(model).pop(attribute, None)
+    return model
+
+
 def _belongs_to_adapter(name: str) -> bool:
     """Whether a parameter of a wrapped model is no weight of the bare transformer."""
     return any(part in name for part in (".lora_", ".default", ".modules_to_save.", "prompt_encoder.", ".ln_tuning_"))
 
 
 def _explain_targets(model: Any, config: Any, error: Exception) -> str:
-    """peft's complaint, and the linear modules that target_modules could name."""
+    """Peft's complaint, and the linear modules that target_modules could name."""
     base = model.get_base_model() if is_wrapped(model) else model
     kinds = sorted({name.rpartition(".")[2] for name, m in base.named_modules() if isinstance(m, torch.nn.Linear)})
     message = f"{type(config).__name__} does not fit {type(base).__name__}: {error}"

@@ -21,7 +21,6 @@ from flair.data.units import Token
 from flair.embeddings._transformer import layout
 from flair.embeddings._transformer.chunks import CPU_OVERHEAD, CUDA_OVERHEAD, plan_chunks
 from flair.embeddings._transformer.inputs import OUTSIDE, SubTokenizer, SubTokens, pad_rows
-from flair.embeddings._transformer.pooling import combine_strided_tensors
 from flair.embeddings._transformer.tokenizer_files import image_processor_from_bytes, pack, tokenizer_from_bytes
 from flair.embeddings.base import Embeddings
 
@@ -135,7 +134,8 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         """Run the network on what :meth:`prepare_tensors` gives.
 
         Returns:
-            "token_embeddings" ``[sentences, tokens, length]`` and "document_embeddings" ``[sentences, length]``, as set.
+            "token_embeddings" ``[sentences, tokens, length]`` and "document_embeddings"
+            ``[sentences, length]``, as set.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define _forward_tensors.")
 
@@ -231,9 +231,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
                 torch.nn.functional.pad(vectors, (0, 0, 0, longest - vectors.shape[1]))
                 for vectors in (output["token_embeddings"] for output in outputs)
             ]
-            joined["token_embeddings"] = self._reorder(
-                tokens, order, len(sentences), (longest, size), device, complete
-            )
+            joined["token_embeddings"] = self._reorder(tokens, order, len(sentences), (longest, size), device, complete)
         return joined
 
     def _reorder(
@@ -300,11 +298,12 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         limit = self._max_length() if self.truncate else None
         languages = self._languages(sentences)
         encoded = []
-        for index, (ids, words) in enumerate(self._sub_tokenizer(texts, with_words)):
+        for index, (ids, places) in enumerate(self._sub_tokenizer(texts, with_words)):
             count = len(sentences[index])
-            if words is not None:
-                words = words - offsets[index]
-                words = np.where((words >= 0) & (words < count), words, OUTSIDE)
+            words = None
+            if places is not None:
+                words = places - offsets[index]
+                words[(words < 0) | (words >= count)] = OUTSIDE
             rows, word_ids = [ids], [] if words is None else [words]
             if limit is not None and len(ids) > limit:
                 rows, word_ids = self._sub_tokenizer.windows(ids, words, limit, self.stride)
@@ -395,7 +394,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         return params
 
     @classmethod
-    def from_params(cls, params: dict[str, Any]) -> "TransformerBaseEmbeddings":
+    def from_params(cls, params: dict[str, Any]) -> TransformerBaseEmbeddings:
         params = dict(params)
         tokenizer = cls._tokenizer_from_bytes(params.pop("tokenizer_data"))
         feature_extractor = cls._feature_extractor_from_bytes(params.pop("feature_extractor_data", None))
@@ -411,9 +410,6 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         return image_processor_from_bytes(zip_data)
 
     @classmethod
-    def create_from_state(cls, **state: Any) -> "TransformerBaseEmbeddings":
+    def create_from_state(cls, **state: Any) -> TransformerBaseEmbeddings:
         """Call the constructor with saved arguments; subclasses drop those that their class fixes."""
         return cls(**state)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)

@@ -33,7 +33,7 @@ def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -113,14 +113,17 @@ def fetch_base(
     where = location or description["name"]
     for key, bare in description["keys"].items():
         if bare not in reference:
-            raise CheckpointError(f"The base transformer at {str(where)!r} has no weight {bare!r}: it is another model.")
+            raise CheckpointError(
+                f"The base transformer at {str(where)!r} has no weight {bare!r}: it is another model."
+            )
         kind = dtypes if isinstance(dtypes, str) else dtypes[key]
         used[bare] = found[key] = reference[bare].to(getattr(torch, kind))
     actual = fingerprint(used)
     if actual != description["fingerprint"]:
         raise CheckpointError(
             f"The base transformer at {str(where)!r} is not the one these adapters were trained on (fingerprint "
-            f"{actual[:12]}…, expected {description['fingerprint'][:12]}…). Pass the right one: load(path, base_model=...)."
+            f"{actual[:12]}…, expected {description['fingerprint'][:12]}…). "
+            "Pass the right one: load(path, base_model=...)."
         )
     for key in description["rows"]:
         found[key] = torch.cat([found[key], stored[key].to(found[key].dtype)])

@@ -12,7 +12,9 @@ CUDA_OVERHEAD = 1500.0
 """The same on a GPU, where launching kernels dominates small batches."""
 
 
-def plan_chunks(lengths: Sequence[int], rows: Sequence[int] | None = None, overhead: float = CPU_OVERHEAD) -> list[list[int]]:
+def plan_chunks(
+    lengths: Sequence[int], rows: Sequence[int] | None = None, overhead: float = CPU_OVERHEAD
+) -> list[list[int]]:
     """Split sentences into chunks that minimise the sum of ``rows * longest + overhead`` over the chunks.
 
     Dynamic programming over the sentences in ascending order of length; an optimal split only ever joins neighbours.
@@ -31,8 +33,10 @@ def plan_chunks(lengths: Sequence[int], rows: Sequence[int] | None = None, overh
     if count <= 1 or sizes[order[0]] == sizes[order[-1]]:
         return [order.tolist()] if count else []
     sizes = sizes[order]
-    rows_before = np.arange(count + 1.0) if rows is None else np.concatenate(
-        [[0.0], np.cumsum(np.asarray(rows, dtype=np.float64)[order])]
+    rows_before = (
+        np.arange(count + 1.0)
+        if rows is None
+        else np.concatenate([[0.0], np.cumsum(np.asarray(rows, dtype=np.float64)[order])])
     )
     best = np.zeros(count + 1)
     start_of = np.zeros(count + 1, dtype=np.int64)

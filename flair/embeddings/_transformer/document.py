@@ -32,7 +32,7 @@ class TransformerDocumentEmbeddings(DocumentEmbeddings, TransformerEmbeddings):
         )
 
     @classmethod
-    def create_from_state(cls, **state: Any) -> "TransformerDocumentEmbeddings":
+    def create_from_state(cls, **state: Any) -> TransformerDocumentEmbeddings:
         """Rebuild from saved arguments; this class always gives document embeddings."""
         state.pop("is_document_embedding", None)
         return cls(**state)

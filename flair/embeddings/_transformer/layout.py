@@ -30,8 +30,8 @@ def token_boxes(sentence: Sentence) -> list[Any]:
         if not token.has_metadata("bbox"):
             raise ValueError(
                 f"This model needs the place of every token on the page, and token {token.idx} ({token.text!r}) of "
-                f"{sentence.text[:60]!r} has none. Set it: token.add_metadata('bbox', (left, top, right, bottom)), each "
-                f"from 0 to 1000."
+                f"{sentence.text[:60]!r} has none. Set it: token.add_metadata('bbox', (left, top, right, bottom)), "
+                f"each from 0 to 1000."
             )
         boxes.append(token.get_metadata("bbox"))
     return boxes
@@ -40,7 +40,7 @@ def token_boxes(sentence: Sentence) -> list[Any]:
 def page_tensors(
     sentences: list[Sentence], encoded: list[SubTokens], length: int, tokenizer: Any, feature_extractor: Any
 ) -> dict[str, torch.Tensor]:
-    """"bbox" ``[rows, length, 4]`` and, with an image processor, "pixel_values" ``[rows, channels, height, width]``."""
+    """Places ("bbox", ``[rows, length, 4]``) and, with an image processor, pages ("pixel_values", ``[rows, ...]``)."""
     rows = sum(len(sub_tokens.rows) for sub_tokens in encoded)
     boxes = np.zeros((rows, length, 4), dtype=np.int64)
     boxes[:, :] = getattr(tokenizer, "pad_token_box", [0, 0, 0, 0])

@@ -9,18 +9,20 @@ from flair.embeddings._transformer import loading
 if TYPE_CHECKING:
     from flair.embeddings.transformer import TransformerEmbeddings
 
-_DROPPED = ("batch_size", "embedding_length_internal", "memory_effective_training", "truncate", "stride", "use_lang_emb")
+_DROPPED = (
+    "batch_size",
+    "embedding_length_internal",
+    "memory_effective_training",
+    "truncate",
+    "stride",
+    "use_lang_emb",
+)
 _RENAMED = {
     "base_model_name": "model",
     "use_scalar_mix": "layer_mean",
     "pooling_operation": "subtoken_pooling",
     "pooling": "cls_pooling",
 }
-
-
-def is_legacy_state(state: dict[str, Any]) -> bool:
-    """A torch module's own state has its parameters under ``_parameters``; a saved configuration does not."""
-    return "_parameters" not in state
 
 
 def constructor_arguments(state: dict[str, Any]) -> dict[str, Any]:

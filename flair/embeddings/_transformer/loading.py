@@ -85,6 +85,8 @@ def load_config(name: str, **options: Any) -> Any:
     """The model's Hugging Face configuration."""
     from transformers import AutoConfig
 
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        raise _explain(name, FileNotFoundError("config.json is missing"))
     return from_hub(AutoConfig.from_pretrained, name, **options)
 
 
@@ -95,7 +97,7 @@ def _model_class(config: Any) -> Any:
 
 
 def _dtype_keyword() -> str:
-    """transformers 4.56 renamed ``torch_dtype`` to ``dtype``."""
+    """Transformers 4.56 renamed ``torch_dtype`` to ``dtype``."""
     import transformers
 
     major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
@@ -128,10 +130,10 @@ def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torc
 def _uninitialised() -> Iterator[None]:
     """Build modules whose parameters are allocated but not drawn; buffers are computed as usual."""
     try:
-        from transformers.initialization import no_init_weights
+        from transformers import initialization as home
     except ImportError:  # transformers 4
-        from transformers.modeling_utils import no_init_weights
-    with no_init_weights():
+        from transformers import modeling_utils as home  # type: ignore[no-redef]
+    with home.no_init_weights():
         yield
 
 
@@ -173,7 +175,10 @@ def config_from_dict(values: dict[str, Any]) -> Any:
     model_type = values.pop("model_type", None) or "bert"
     attention = values.pop("attn_implementation", None)
     values.pop("_attn_implementation_autoset", None)
-    config_class = CONFIG_MAPPING[model_type] if model_type in CONFIG_MAPPING else PretrainedConfig
+    try:
+        config_class = CONFIG_MAPPING[model_type]
+    except KeyError:
+        config_class = PretrainedConfig
     config = config_class.from_dict(values)
     if attention is not None:
         config._attn_implementation = attention

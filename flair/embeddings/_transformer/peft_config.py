@@ -158,9 +158,7 @@ def read_peft_config(peft_config: Any) -> AdapterState:
     """
     if isinstance(peft_config, str | Path):
         config = checked(_peft().PeftConfig.from_pretrained(str(peft_config)))
-        return AdapterState(
-            {"default": config_to_dict(config)}, ["default"], folders={"default": str(peft_config)}
-        )
+        return AdapterState({"default": config_to_dict(config)}, ["default"], folders={"default": str(peft_config)})
     if isinstance(peft_config, dict) and "adapters" in peft_config and "peft_type" not in peft_config:
         return AdapterState(
             dict(peft_config["adapters"]),

@@ -15,9 +15,7 @@ def pad_sequence_embeddings(all_hidden_states: list[torch.Tensor]) -> torch.Tens
     for hidden_states in all_hidden_states:
         longest = max(longest, hidden_states.shape[0])
     first = all_hidden_states[0]
-    padded = torch.zeros(
-        [len(all_hidden_states), longest, first.shape[1]], dtype=first.dtype, device=first.device
-    )
+    padded = torch.zeros([len(all_hidden_states), longest, first.shape[1]], dtype=first.dtype, device=first.device)
     for row, hidden_states in enumerate(all_hidden_states):
         padded[row, : hidden_states.shape[0]] = hidden_states
     return padded

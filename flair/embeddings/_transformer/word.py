@@ -30,7 +30,7 @@ class TransformerWordEmbeddings(TokenEmbeddings, TransformerEmbeddings):
         )
 
     @classmethod
-    def create_from_state(cls, **state: Any) -> "TransformerWordEmbeddings":
+    def create_from_state(cls, **state: Any) -> TransformerWordEmbeddings:
         """Rebuild from saved arguments; this class always gives token embeddings."""
         state.pop("is_token_embedding", None)
         return cls(**state)
