@@ -79,7 +79,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
     embeddings = TransformerDocumentEmbeddings(
         base, fine_tune=True, cls_pooling="mean", peft_config=adapters if lora else None
     )
-    dictionary = corpus.make_label_dictionary(LABEL_TYPE, add_unk=False)
+    dictionary = corpus.make_label_dictionary(LABEL_TYPE)
     model = TextClassifier(embeddings, label_dictionary=dictionary, label_type=LABEL_TYPE)
 
     started = time.perf_counter()
@@ -107,7 +107,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
 def predict(model: TextClassifier, corpus: Corpus) -> list[dict[str, str]]:
     """For each test sentence, the score of each class, every bit of it (``float.hex``)."""
     assert corpus.test is not None
-    sentences = [sentence for sentence in corpus.test]  # noqa: C416
+    sentences = list(corpus.test)
     model.predict(sentences, return_probabilities_for_all_classes=True, label_name="predicted")
     return [{label.value: float(label.score).hex() for label in s.get_labels("predicted")} for s in sentences]
 
@@ -132,9 +132,10 @@ def draw(runs: list[Run], picture: Path) -> None:
         left.plot(epochs, run.history["dev loss"], color=colour, marker="o", linestyle="--", label=f"{run.name}, dev")
         right.plot(epochs, run.history["dev accuracy"], color=colour, marker="o", label=f"{run.name}, dev")
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy per sentence")
-    right.set(title="Accuracy", xlabel="epoch", ylabel="share of dev sentences", ylim=(0, 1))
+    right.set(title="Accuracy", xlabel="epoch", ylabel="share of dev sentences", ylim=(0.5, 1.01))
     for axes in (left, right):
         axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     figure.savefig(picture, dpi=120)
 
@@ -196,7 +197,9 @@ def main() -> int:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="the base transformer (default: all-MiniLM-L6-v2 from its package)")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="where to write (default: demo-output)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="where to write (default: demo-output)"
+    )
     parser.add_argument("--epochs", type=int, default=4, help="how often to go through the corpus (default: 4)")
     parser.add_argument("--predict", type=Path, metavar="MODEL", help="only print a saved model's test scores as JSON")
     options = parser.parse_args()

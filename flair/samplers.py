@@ -62,8 +62,8 @@ class ImbalancedClassificationDatasetSampler(FlairSampler):
             raise ValueError("ImbalancedClassificationDatasetSampler needs labelled items, and none has a label.")
         if unlabelled:
             _runtime.logger.warning(
-                f"{unlabelled} of {len(firsts)} items have no label: ImbalancedClassificationDatasetSampler never draws "
-                "them."
+                f"{unlabelled} of {len(firsts)} items have no label: "
+                "ImbalancedClassificationDatasetSampler never draws them."
             )
 
     def __iter__(self) -> Iterator[int]:

@@ -7,6 +7,7 @@ import math
 import random
 from collections import defaultdict
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Optional, Union
 
@@ -397,16 +398,15 @@ def _split_token(token: Token, cuts: list[int]) -> list[Token]:
     if not inside:
         return [token]
     borders = [token.start_position, *inside, token.end_position]
-    pieces = [
+    return [
         Token(
             token.text[start - borders[0] : end - borders[0]],
             whitespace_after=token.whitespace_after if end == borders[-1] else 0,
             start_position=start,
             sentence=token.sentence,
         )
-        for start, end in zip(borders, borders[1:])
+        for start, end in pairwise(borders)
     ]
-    return pieces
 
 
 __all__ = [

@@ -10,6 +10,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,28 +95,15 @@ class SourceTree:
         """Name -> module of a package that calls ``lazy_exports(__name__, exports, ...)``."""
         tree = self.modules[package]
         for call in ast.walk(tree):
-            if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "lazy_exports"):
-                continue
-            table: ast.expr | None = call.args[1]
-            if isinstance(table, ast.Name):
-                wanted = table.id
-                values = (
-                    node.value
-                    for node in tree.body
-                    if isinstance(node, (ast.Assign, ast.AnnAssign)) and wanted in _assigned_names(node)
-                )
-                table = next(values, None)
-            assert table is not None, f"cannot find the export table of {package}"
-            # The tables are dict displays, some with `dict.fromkeys`: nothing else is within reach of the expression.
-            code = compile(ast.Expression(table), package, "eval")
-            return dict(eval(code, {"__builtins__": {"dict": dict}}))
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "lazy_exports":
+                return dict(_evaluate(call.args[1], _constants(tree)))
         return {}
 
     def _imports_of(self, module: str) -> Iterator[Import]:
         for node, in_function in _walk(self.modules[module], in_function=False):
             for target in self._targets(module, node):
                 if target != module:
-                    yield Import(module, node.lineno, target, in_function)
+                    yield Import(module, getattr(node, "lineno", 0), target, in_function)
 
     def _targets(self, module: str, node: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
@@ -146,9 +134,20 @@ class SourceTree:
         return self.lazy.get(base, {}).get(name, base)
 
 
-def _assigned_names(node: ast.Assign | ast.AnnAssign) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+def _evaluate(expression: ast.expr, names: dict[str, Any]) -> Any:
+    """The value of a table: a display of literals, of names before it, and of ``dict.fromkeys``; nothing else runs."""
+    code = compile(ast.Expression(expression), "<table>", "eval")
+    return eval(code, {"__builtins__": {"dict": dict}}, names)
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    """The tables that are assigned at module level."""
+    names: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            names[ast.unparse(target)] = _evaluate(node.value, names)
+    return names
 
 
 def _walk(node: ast.AST, in_function: bool) -> Iterator[tuple[ast.AST, bool]]:

@@ -38,8 +38,8 @@ def exported(module: Any) -> list[str]:
 
 
 def parameters(value: Any) -> str:
-    """``(first, second, *, third)``: names and kinds; nothing for what cannot be called."""
-    if not (inspect.isfunction(value) or inspect.isclass(value)):
+    """``(first, second, *, third)``: names and kinds; nothing for what cannot be called or is not ours."""
+    if not (inspect.isfunction(value) or inspect.isclass(value)) or not value.__module__.startswith("flair"):
         return ""
     try:
         signature = inspect.signature(value)

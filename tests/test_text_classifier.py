@@ -297,7 +297,7 @@ def test_load_casts_the_whole_model(bert: Path, tmp_path: Path) -> None:
     loaded = TextClassifier.load(tmp_path / "model.pt", dtype="bfloat16")
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
     assert all(isinstance(score, float) for row in scores_of(loaded) for _, score in row)
-    with pytest.raises(ValueError, match="float16.*CPU"):
+    with pytest.raises(ValueError, match=r"float16.*CPU"):
         TextClassifier.load(tmp_path / "model.pt", dtype="float16", device="cpu")
     with pytest.raises(ValueError, match="Unknown dtype"):
         TextClassifier.load(tmp_path / "model.pt", dtype="float8")
@@ -321,7 +321,7 @@ def test_threads_predict_what_one_thread_predicts(bert: Path) -> None:
     def work(number: int) -> None:
         try:
             results[number] = scores_of(model, texts)
-        except Exception as error:  # noqa: BLE001 - reported by the assertion below
+        except Exception as error:
             results[number] = error
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
@@ -349,3 +349,51 @@ def test_used_tokens(bert: Path) -> None:
     corpus = Corpus(train=FlairDatapointDataset(sentences()), sample_missing_splits=False)
     used = {token for tokens in classifier(bert).get_used_tokens(corpus) for token in tokens}
     assert {"fox", "berlin", "terrible", "love"} <= used
+
+
+def test_adapters_only_round_trip(bert: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    config = LoraConfig(r=2, target_modules=["query", "value"], init_lora_weights=False)
+    model = classifier(bert, embedding={"peft_config": config})
+    before = scores_of(model)
+    model.save(tmp_path / "full.pt")
+    model.save(tmp_path / "small.pt", adapters_only=True)
+    assert scores_of(TextClassifier.load(tmp_path / "small.pt")) == before
+    tensors = torch.load(tmp_path / "small.pt", weights_only=True)["state_dict"]
+    assert not any("base_layer" in name for name in tensors)
+    rows = [len(value) for name, value in tensors.items() if "word_embeddings" in name]
+    assert rows == [1], "of the embedding matrix only the row of the added [FLERT] token"
+    assert {"decoder.weight", "decoder.bias"} <= set(tensors)
+
+
+def test_adapters_only_keeps_what_differs_from_the_base(bert: Path, tmp_path: Path) -> None:
+    """[FLERT] adds a row to the embedding matrix, and PiSSA changes frozen weights: both must be in the file."""
+    from peft import LoraConfig
+
+    config = LoraConfig(r=2, target_modules=["query"], init_lora_weights="pissa")
+    model = classifier(bert, embedding={"peft_config": config, "use_context": True})
+    before = scores_of(model)
+    model.save(tmp_path / "small.pt", adapters_only=True)
+    assert scores_of(TextClassifier.load(tmp_path / "small.pt")) == before
+    tensors = torch.load(tmp_path / "small.pt", weights_only=True)["state_dict"]
+    rows = [value for name, value in tensors.items() if "word_embeddings" in name]
+    assert [len(value) for value in rows] == [1]
+
+
+def test_adapters_only_checks_its_base(bert: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig
+
+    base = make_model_folder(tmp_path / "base", "bert", seed=1)
+    other = make_model_folder(tmp_path / "other", "bert", seed=2)
+    model = classifier(base, embedding={"peft_config": LoraConfig(r=2, target_modules=["query"])})
+    before = scores_of(model)
+    model.save(tmp_path / "small.pt", adapters_only=True)
+    with pytest.raises(CheckpointError, match=r"(?s)not the one.*base_model"):
+        TextClassifier.load(tmp_path / "small.pt", base_model=other)
+    moved = base.rename(tmp_path / "moved")
+    with pytest.raises(CheckpointError, match=r"(?s)could not be loaded.*base_model"):
+        TextClassifier.load(tmp_path / "small.pt")
+    assert scores_of(TextClassifier.load(tmp_path / "small.pt", base_model=moved)) == before
+    with pytest.raises(CheckpointError, match="has none"):
+        classifier(bert).save(tmp_path / "x.pt", adapters_only=True)

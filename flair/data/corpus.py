@@ -84,7 +84,8 @@ class Corpus(Generic[T_co]):
         self.tokenizer: Optional[Tokenizer] = None
         if not any(split is not None and len(split) for split in (train, dev, test)):  # type: ignore[arg-type]
             raise RuntimeError(
-                f"No data provided when initializing corpus object {name!r}: train, dev and test are all missing or empty."
+                f"No data provided when initializing corpus object {name!r}: "
+                "train, dev and test are all missing or empty."
             )
         if sample_missing_splits and train is not None and len(train):  # type: ignore[arg-type]
             if test is None and sample_missing_splits != "only_dev":
@@ -216,6 +217,14 @@ class Corpus(Generic[T_co]):
         if len(dataset) and dataset[0] is not dataset[0]:
             dataset = Subset(list(_each(dataset)), range(len(dataset)))  # type: ignore[arg-type]
             setattr(self, f"_{split}", dataset)
+        if noise_transition_matrix is not None:
+            for value in {label.value for item in _each(dataset) for label in item.get_labels(label_type)}:
+                row = noise_transition_matrix.get(value)
+                if row is None or len(row) != len(labels):
+                    raise ValueError(
+                        f"noise_transition_matrix needs {len(labels)} probabilities for {value!r}, "
+                        f"one for each of {labels}; it has {row}."
+                    )
         corrupted = total = 0
         generator = np.random.default_rng(np.random.randint(2**31))
         for data_point in tqdm(_each(dataset), total=len(dataset), desc="Generating noisy labels", delay=2):
@@ -224,13 +233,7 @@ class Corpus(Generic[T_co]):
                 original = label.value
                 label.data_point.add_label(f"{label_type}_clean", original, label.score)
                 if noise_transition_matrix is not None:
-                    row = noise_transition_matrix.get(original)
-                    if row is None or len(row) != len(labels):
-                        raise ValueError(
-                            f"noise_transition_matrix needs {len(labels)} probabilities for {original!r}, one for each of "
-                            f"{labels}; it has {row}."
-                        )
-                    chosen = str(generator.choice(labels, p=row))
+                    chosen = str(generator.choice(labels, p=noise_transition_matrix[original]))
                 elif generator.random() < noise_share:
                     chosen = str(generator.choice([other for other in labels if other != original] or [original]))
                 else:
@@ -286,7 +289,7 @@ class Corpus(Generic[T_co]):
             raise ValueError(
                 f"{self} has no training data to take labels from. Pass add_dev_test=True to use the other splits."
             )
-        data = ConcatDataset(filled)
+        data: ConcatDataset = ConcatDataset(filled)
         _runtime.logger.info("Computing label dictionary. Progress:")
 
         found: Counter[str] = Counter()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, BinaryIO, Optional, Union
 
 from flair import _runtime
 from flair.class_utils import lazy_import
@@ -19,7 +21,10 @@ __all__ = [
     "MongoDataset",
     "SentenceDataset",
     "StringDataset",
+    "find_split_files",
     "find_train_dev_test_files",
+    "line_at",
+    "make_sentence",
     "text_lines",
 ]
 
@@ -36,22 +41,22 @@ def find_train_dev_test_files(
 
     Raises:
         FileNotFoundError: the folder, or a file that was named, does not exist.
+        NotADirectoryError: the folder is a file.
     """
     folder = Path(data_folder)
     if not folder.exists():
         raise FileNotFoundError(f"The data folder {folder} does not exist (looked in {Path.cwd()}).")
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file. A corpus is read from the folder that its files are in.")
     named = {"dev": dev_file, "test": test_file, "train": train_file}
     found: dict[str, Optional[Path]] = {split: None if file is None else folder / file for split, file in named.items()}
     for file in found.values():
         if file is not None and not file.exists():
-            raise FileNotFoundError(
-                f"The file {file} does not exist. The folder has: {', '.join(sorted(f.name for f in folder.iterdir()))}."
-            )
+            raise FileNotFoundError(f"The file {file} does not exist. {_listing(folder)}")
     if train_file is None and autofind_splits:
-        for file in sorted(folder.iterdir()):
+        files = [file for file in sorted(folder.iterdir()) if file.suffix not in _IGNORED_SUFFIXES and file.is_file()]
+        for file in files:
             name = file.name
-            if file.suffix in _IGNORED_SUFFIXES or file.is_dir():
-                continue
             if "train" in name and "54019" not in name:
                 found["train"] = file
             if "dev" in name or "testa" in name:
@@ -59,8 +64,8 @@ def find_train_dev_test_files(
             if "testb" in name:
                 found["test"] = file
         if found["test"] is None:
-            for file in sorted(folder.iterdir()):
-                if "test" in file.name and "testa" not in file.name and file.suffix not in _IGNORED_SUFFIXES:
+            for file in files:
+                if "test" in file.name and "testa" not in file.name:
                     found["test"] = file
     _runtime.logger.info(f"Reading data from {folder}")
     for split in ("train", "dev", "test"):
@@ -68,8 +73,29 @@ def find_train_dev_test_files(
     return found["dev"], found["test"], found["train"]
 
 
+def _listing(folder: Path) -> str:
+    return f"The folder has: {', '.join(sorted(file.name for file in folder.iterdir())) or 'no files'}."
+
+
+def find_split_files(data_folder: Any, dev_file: Any, test_file: Any, train_file: Any) -> dict[str, Optional[Path]]:
+    """What :func:`find_train_dev_test_files` finds, as "train", "dev" and "test", and at least one of them.
+
+    Raises:
+        FileNotFoundError: the folder has none; or as there.
+    """
+    dev, test, train = find_train_dev_test_files(data_folder, dev_file, test_file, train_file)
+    if train is None and dev is None and test is None:
+        raise FileNotFoundError(
+            f"No file in {data_folder} has 'train', 'dev' or 'test' in its name. {_listing(Path(data_folder))} "
+            "Pass train_file=... to name them."
+        )
+    return {"train": train, "dev": dev, "test": test}
+
+
 def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, int, str]]:
-    """The lines of a text file with number (from 1) and byte offset, the line ending removed.
+    """The lines of a text file with number (from 1) and byte offset (for :func:`line_at`).
+
+    Line endings ("\\n", "\\r\\n", "\\r") and a byte order mark are removed.
 
     Raises:
         FileNotFoundError: no such file.
@@ -77,20 +103,65 @@ def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, int, 
     """
     if not path.exists():
         raise FileNotFoundError(f"The file {path} does not exist.")
-    offset = 0
     with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            if number == 1 and b"\x00" in raw and not encoding.lower().startswith("utf-16"):
-                raise ValueError(f"{path} is no text file: its first line contains zero bytes.")
+        encoding = _with_byte_order(encoding, file.read(4))
+        file.seek(0)
+        # Where a character takes several bytes, a byte that looks like a line ending may be half of something else.
+        wide = len("\n\n".encode(encoding)) - len("\n".encode(encoding)) > 1
+        lines = _wide_lines(file.read(), path, encoding) if wide else _narrow_lines(file, path, encoding)
+        offset = 0
+        for number, (line, size) in enumerate(lines, 1):
+            yield number, offset, (line.lstrip("\ufeff") if number == 1 else line).rstrip("\r\n")
+            offset += size
+
+
+def line_at(path: Path, offset: int, encoding: str = "utf-8") -> str:
+    """The line that :func:`text_lines` gave with this offset."""
+    with open(path, "rb") as file:
+        encoding = _with_byte_order(encoding, file.read(4))
+        file.seek(offset)
+        line = io.TextIOWrapper(file, encoding=encoding).readline()
+    return (line.lstrip("\ufeff") if offset == 0 else line).rstrip("\n")
+
+
+def _with_byte_order(encoding: str, start_of_file: bytes) -> str:
+    """The encoding with the byte order that a file's first bytes tell, so that reading may start anywhere."""
+    name = codecs.lookup(encoding).name
+    marks = {"utf-16": codecs.BOM_UTF16_BE, "utf-32": codecs.BOM_UTF32_BE}
+    if name not in marks:
+        return encoding
+    return f"{name}-be" if start_of_file.startswith(marks[name]) else f"{name}-le"
+
+
+def _narrow_lines(file: BinaryIO, path: Path, encoding: str) -> Iterator[tuple[str, int]]:
+    """Lines and their lengths in bytes, decoded one by one: the file may be larger than memory."""
+    number = 0
+    for block in file:
+        for raw in block.splitlines(keepends=True):  # of bytes: at "\n", "\r\n" and "\r" only
+            number += 1
+            if number == 1 and b"\x00" in raw:
+                raise ValueError(f"{path}, line 1: zero bytes, so this is no text in {encoding}.")
             try:
-                line = raw.decode(encoding)
+                yield raw.decode(encoding), len(raw)
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number}: not valid {encoding} ({error.reason} at byte {error.start} of the line). "
-                    "Pass the file's encoding, for example encoding='latin-1'."
-                ) from error
-            yield number, offset, line.rstrip("\r\n")
-            offset += len(raw)
+                raise _decoding_error(path, number, encoding, f"byte {error.start} of the line", error) from error
+
+
+def _wide_lines(data: bytes, path: Path, encoding: str) -> Iterator[tuple[str, int]]:
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        number = data[: error.start].decode(encoding, "replace").count("\n") + 1
+        raise _decoding_error(path, number, encoding, f"byte {error.start} of the file", error) from error
+    for line in io.StringIO(text, newline=""):  # splits at each kind of line ending and keeps it
+        yield line, len(line.encode(encoding))
+
+
+def _decoding_error(path: Path, number: int, encoding: str, where: str, error: UnicodeDecodeError) -> ValueError:
+    return ValueError(
+        f"{path}, line {number}: not valid {encoding} ({error.reason} at {where}). "
+        "Pass the file's encoding, for example encoding='latin-1'."
+    )
 
 
 class MongoDataset(FlairDataset):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -12,10 +13,11 @@ from flair import _runtime
 from flair.data.corpus import Corpus, FlairDataset
 from flair.data.pair import DataPair, TextPair
 from flair.data.sentence import Sentence
-from flair.datasets.base import find_train_dev_test_files, make_sentence, text_lines
+from flair.datasets.base import find_split_files, line_at, make_sentence, text_lines
 from flair.tokenization import SegtokTokenizer, Tokenizer
 
 LABEL_PREFIX = "__label__"
+_LABELS = re.compile(rf"\s*(?:{LABEL_PREFIX}\S*(?:\s+|$))*")
 
 
 class ClassificationCorpus(Corpus):
@@ -49,7 +51,7 @@ class ClassificationCorpus(Corpus):
             dev_file: file name.
             truncate_to_max_tokens: cut longer texts (-1: not).
             truncate_to_max_chars: cut longer texts (-1: not).
-            filter_if_longer_than: leave out texts with more characters (-1: none).
+            filter_if_longer_than: leave out lines of more words, labels and blanks in a row counted (-1: none).
             tokenizer: splits the texts.
             memory_mode: "full" keeps sentences, "partial" keeps lines, "disk" reads each line when it is needed.
             label_name_map: other names for classes.
@@ -59,10 +61,11 @@ class ClassificationCorpus(Corpus):
             encoding: of the files.
 
         Raises:
-            FileNotFoundError: folder or file missing.
+            FileNotFoundError: folder or file missing, or a folder without files for any split.
             ValueError: a file is not text in this encoding, or has no labelled line.
+            RuntimeError: the files are empty, or ``memory_mode`` is unknown.
         """
-        dev_path, test_path, train_path = find_train_dev_test_files(data_folder, dev_file, test_file, train_file)
+        files = find_split_files(data_folder, dev_file, test_file, train_file)
         options: dict[str, Any] = {
             "label_type": label_type,
             "tokenizer": tokenizer,
@@ -75,11 +78,10 @@ class ClassificationCorpus(Corpus):
             "allow_examples_without_labels": allow_examples_without_labels,
             "encoding": encoding,
         }
-        train, dev, test = (
-            ClassificationDataset(path, **options) if path is not None else None
-            for path in (train_path, dev_path, test_path)
-        )
-        super().__init__(train, dev, test, name=str(data_folder), sample_missing_splits=sample_missing_splits)
+        splits: dict[str, Any] = {
+            name: ClassificationDataset(path, **options) for name, path in files.items() if path is not None
+        }
+        super().__init__(**splits, name=str(data_folder), sample_missing_splits=sample_missing_splits)
         _runtime.logger.info(f"Initialized corpus {self.name} (label type name is '{label_type}')")
 
 
@@ -126,50 +128,57 @@ class ClassificationDataset(FlairDataset):
         self._read()
 
     def _read(self) -> None:
-        unlabelled, first_unlabelled, last = 0, 0, 0
+        # Lines that are left out though nobody asked for it: reason -> their numbers.
+        dropped: dict[str, list[int]] = {f"no {self.label_prefix}... in front": [], "no text behind the label": []}
+        unlabelled, textless = dropped.values()
         lines = text_lines(self.path_to_file, self._encoding)
         for number, offset, line in tqdm(lines, desc=self.path_to_file.name, delay=2, unit=" lines"):
-            last = number
             labels, text = self._parse_line(line)
-            if not text or (self.filter_if_longer_than > 0 and len(text) > self.filter_if_longer_than):
+            if not text:
+                if labels:
+                    textless.append(number)
+            elif self._is_unwanted(line, labels):
                 continue
-            if not labels and not self.allow_examples_without_labels:
-                if not any(word.startswith(self.label_prefix) for word in line.split(" ")):
-                    unlabelled += 1
-                    first_unlabelled = first_unlabelled or number
-                continue
-            if self.memory_mode == "full":
-                self.sentences.append(self._sentence(labels, text))
-            elif self.memory_mode == "partial":
-                self.lines.append(line)
+            elif not labels and not self.allow_examples_without_labels:
+                unlabelled.append(number)
             else:
-                self.indices.append(offset)
-            self.total_sentence_count += 1
-        if unlabelled:
-            _runtime.logger.warning(
-                f"{self.path_to_file}: {unlabelled} of {last} lines have no {self.label_prefix}... label and were "
-                f"left out, the first is line {first_unlabelled}."
-            )
+                self._add(line, offset, labels, text)
+        for reason, numbers in dropped.items():
+            if numbers:
+                _runtime.logger.warning(
+                    f"{self.path_to_file}: {len(numbers)} lines were left out, they have {reason}; "
+                    f"the first is line {numbers[0]}."
+                )
         if unlabelled and not self.total_sentence_count:
             raise ValueError(
                 f"{self.path_to_file}: no line has a label. Lines look like '{self.label_prefix}topic The text.'; "
-                f"line {first_unlabelled} does not. Pass allow_examples_without_labels=True to read plain texts."
+                f"line {unlabelled[0]} does not. Pass allow_examples_without_labels=True to read plain texts."
             )
 
-    def _parse_line(self, line: str) -> tuple[list[str], str]:
-        """Labels (mapped; none if one of them is to be skipped) and text of a line."""
-        words = line.strip().split(" ")
-        count = 0
-        while count < len(words) and words[count].startswith(self.label_prefix):
-            count += 1
-        labels = [word[len(self.label_prefix) :] for word in words[:count]]
+    def _is_unwanted(self, line: str, labels: list[str]) -> bool:
+        """Whether the caller asked to leave the line out."""
         if self.skip_labels and any(label in self.skip_labels for label in labels):
-            return [], ""
-        if self.label_name_map:
-            labels = [self.label_name_map.get(label, label) for label in labels]
-        return labels, " ".join(words[count:]).strip()
+            return True
+        return 0 < self.filter_if_longer_than < len(line.split(" "))
+
+    def _add(self, line: str, offset: int, labels: list[str], text: str) -> None:
+        if self.memory_mode == "full":
+            self.sentences.append(self._sentence(labels, text))
+        elif self.memory_mode == "partial":
+            self.lines.append(line)
+        else:
+            self.indices.append(offset)
+        self.total_sentence_count += 1
+
+    def _parse_line(self, line: str) -> tuple[list[str], str]:
+        """Labels, as they are in the file, and text of a line."""
+        head = _LABELS.match(line)
+        end = head.end() if head is not None else 0
+        return [word[len(self.label_prefix) :] for word in line[:end].split()], line[end:].strip()
 
     def _sentence(self, labels: list[str], text: str) -> Sentence:
+        if self.label_name_map:
+            labels = [self.label_name_map.get(label, label) for label in labels]
         return make_sentence(
             text, labels, self.label_type, self.tokenizer, self.truncate_to_max_tokens, self.truncate_to_max_chars
         )
@@ -185,10 +194,7 @@ class ClassificationDataset(FlairDataset):
             return self.sentences[index]
         if self.memory_mode == "partial":
             return self._sentence(*self._parse_line(self.lines[index]))
-        with open(self.path_to_file, "rb") as file:
-            file.seek(self.indices[index])
-            line = file.readline().decode(self._encoding)
-        return self._sentence(*self._parse_line(line.rstrip("\r\n")))
+        return self._sentence(*self._parse_line(line_at(self.path_to_file, self.indices[index], self._encoding)))
 
 
 class CSVClassificationCorpus(Corpus):
@@ -234,10 +240,12 @@ class CSVClassificationCorpus(Corpus):
             fmtparams: of :func:`csv.reader`, for example ``delimiter="\\t"``.
 
         Raises:
-            FileNotFoundError: folder or file missing.
-            ValueError: a row has fewer columns than the map needs; the message names file and line.
+            FileNotFoundError: folder or file missing, or a folder without files for any split.
+            TypeError: a column number is no int.
+            ValueError: a row has fewer columns than the map needs, or is no CSV; the message names file and line.
+            RuntimeError: the files are empty.
         """
-        dev_path, test_path, train_path = find_train_dev_test_files(data_folder, dev_file, test_file, train_file)
+        files = find_split_files(data_folder, dev_file, test_file, train_file)
         options: dict[str, Any] = {
             "label_type": label_type,
             "tokenizer": tokenizer,
@@ -249,11 +257,12 @@ class CSVClassificationCorpus(Corpus):
             "no_class_label": no_class_label,
             **fmtparams,
         }
-        train, dev, test = (
-            CSVClassificationDataset(path, column_name_map, **options) if path is not None else None
-            for path in (train_path, dev_path, test_path)
-        )
-        super().__init__(train, dev, test, name=name, sample_missing_splits=sample_missing_splits)
+        splits: dict[str, Any] = {
+            split: CSVClassificationDataset(path, column_name_map, **options)
+            for split, path in files.items()
+            if path is not None
+        }
+        super().__init__(**splits, name=name, sample_missing_splits=sample_missing_splits)
 
 
 class CSVClassificationDataset(FlairDataset):
@@ -273,7 +282,13 @@ class CSVClassificationDataset(FlairDataset):
         no_class_label: Optional[str] = None,
         **fmtparams: Any,
     ) -> None:
-        """Read a file; arguments as in :class:`CSVClassificationCorpus`."""
+        """Read a file; arguments as in :class:`CSVClassificationCorpus`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            TypeError: a column number is no int.
+            ValueError: no text column, a row with too few columns, or no CSV.
+        """
         self.path_to_file = Path(path_to_file)
         if not self.path_to_file.exists():
             raise FileNotFoundError(f"The file {self.path_to_file} does not exist.")
@@ -291,8 +306,12 @@ class CSVClassificationDataset(FlairDataset):
             raise ValueError(
                 f"column_name_map={column_name_map} names no 'text' column. Example: {{0: 'text', 1: 'label_topic'}}."
             )
+        for column in column_name_map:
+            if not isinstance(column, int):
+                raise TypeError(f"column_name_map={column_name_map} has {column!r}: column numbers are int, from 0.")
         self.sentences: list[Union[Sentence, TextPair]] = []
         self.raw_data: list[list[str]] = []
+        self._unlabelled = 0
         self._read(encoding, skip_header, fmtparams)
         self.total_sentence_count = len(self.sentences) if in_memory else len(self.raw_data)
 
@@ -303,21 +322,29 @@ class CSVClassificationDataset(FlairDataset):
         reader = csv.reader(texts, **fmtparams)
         if skip_header:
             next(reader, None)
-        for row in tqdm(reader, desc=self.path_to_file.name, delay=2, unit=" rows"):
-            if not row:
-                continue
-            if len(row) < needed:
-                raise ValueError(
-                    f"{self.path_to_file}, line {reader.line_num}: the row has {len(row)} columns, but "
-                    f"column_name_map={self.column_name_map} needs {needed}. Row: {row}. Is the delimiter right "
-                    f"(delimiter={fmtparams.get('delimiter', ',')!r})?"
-                )
-            if not any(row[column] for column in self.text_columns) or not self._labels_of(row):
-                continue
-            if self.in_memory:
-                self.sentences.append(self._data_point(row))
-            else:
-                self.raw_data.append(row)
+        rows = tqdm(reader, desc=self.path_to_file.name, delay=2, unit=" rows")
+        try:
+            for row in rows:
+                if len(row) >= needed:
+                    self._add(row)
+                elif row:
+                    raise ValueError(
+                        f"{self.path_to_file}, line {reader.line_num}: the row has {len(row)} columns, but "
+                        f"column_name_map={self.column_name_map} needs {needed}. Row: {row}. Is the delimiter right "
+                        f"(delimiter={fmtparams.get('delimiter', ',')!r})?"
+                    )
+        except csv.Error as error:
+            raise ValueError(f"{self.path_to_file}, line {reader.line_num}: no valid CSV ({error}).") from error
+        if self._unlabelled:
+            _runtime.logger.warning(f"{self.path_to_file}: {self._unlabelled} rows without label were left out.")
+
+    def _add(self, row: list[str]) -> None:
+        if not self._labels_of(row):
+            self._unlabelled += 1
+        elif self.in_memory:
+            self.sentences.append(self._data_point(row))
+        else:
+            self.raw_data.append(row)
 
     def _labels_of(self, row: list[str]) -> list[str]:
         """Labels of a row. One that says "no class" is kept, so that the row is, and not attached."""

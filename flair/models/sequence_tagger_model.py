@@ -30,6 +30,8 @@ from flair.training_utils import EmbeddingStorageMode, store_embeddings
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _RNN_TYPES = ("LSTM", "GRU", "RNN")
+_LOOKAHEAD = 8
+"""Batches for which prediction computes frozen language-model states at once: they are faster on many texts."""
 
 Features = Union[torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 """What the network gives the loss and the decoder: scores of all tokens ``[tokens, tags]``, or with a CRF emissions
@@ -228,7 +230,7 @@ class SequenceTagger(Classifier[Sentence]):
         return all(name in token._embeddings for sentence in sentences for token in sentence for name in names)
 
     def _store_costly_vectors(self, sentences: list[Sentence]) -> None:
-        """Compute what training will ask for again in each epoch, and leave it on the tokens."""
+        """Compute frozen language-model states for many sentences at once (or, in training, for all epochs)."""
         members = self.embeddings.embeddings if isinstance(self.embeddings, StackedEmbeddings) else [self.embeddings]
         for embedding in members:
             if embedding.static_embeddings and getattr(embedding, "keeps_vectors", False):
@@ -404,6 +406,8 @@ class SequenceTagger(Classifier[Sentence]):
         with torch.no_grad(), self._evaluating():
             for start in tqdm(range(0, len(ordered), mini_batch_size), desc="Batch inference", disable=not verbose):
                 batch = ordered[start : start + mini_batch_size]
+                if start % (_LOOKAHEAD * mini_batch_size) == 0:
+                    self._store_costly_vectors(ordered[start : start + _LOOKAHEAD * mini_batch_size])
                 if embedding_storage_mode != "none":
                     self.embeddings.embed(batch)
                 features = self._features(batch)

@@ -84,9 +84,8 @@ def compare(folder: Path) -> int:
         largest = max(abs(a - b) for a, b in pairs)
         good = labels_equal and largest <= TOLERANCE
         failures += not good
-        print(
-            f"{'ok  ' if good else 'FAIL'} {name:15s} labels {'equal' if labels_equal else 'DIFFER'}, scores ≤ {largest:.1e}"
-        )
+        verdict, agreement = ("ok  " if good else "FAIL"), ("equal" if labels_equal else "DIFFER")
+        print(f"{verdict} {name:15s} labels {agreement}, scores ≤ {largest:.1e}")
     print(f"{len(VARIANTS) - failures} of {len(VARIANTS)} variants agree (bar {TOLERANCE})")
     return 1 if failures else 0
 
