@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,7 +66,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
     """Train one classifier from scratch on the base model.
 
     Args:
-        name: a folder below ``output`` gets this name.
+        name: what it is called in the output; a folder below ``output`` gets the first word.
         corpus: what to learn.
         base: the base transformer.
         output: where to write.
@@ -84,7 +85,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
 
     started = time.perf_counter()
     result = ModelTrainer(model, corpus).fine_tune(
-        output / name,
+        output / name.split()[0].lower(),
         learning_rate=1e-3 if lora else 2e-4,
         decoder_learning_rate=1e-2,
         mini_batch_size=16,
@@ -203,6 +204,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=4, help="how often to go through the corpus (default: 4)")
     parser.add_argument("--predict", type=Path, metavar="MODEL", help="only print a saved model's test scores as JSON")
     options = parser.parse_args()
+    # peft asks transformers for an attribute that has a new name there.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
     if options.predict:
         flair.logger.setLevel("ERROR")
         print(json.dumps(predict(TextClassifier.load(options.predict), read_corpus())))

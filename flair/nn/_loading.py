@@ -31,9 +31,12 @@ def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickl
         return dict(model_path)
     identifier = str(model_path)
     path = _resolve_by_any_class(cls, identifier) if is_abstract(cls) else cls._fetch_model(identifier)
-    if not Path(path).exists():
-        raise FileNotFoundError(f"No model file or folder at {path!r}, and no pretrained model of that name.")
-    state = load_state(path, allow_pickle=allow_pickle)
+    try:
+        state = load_state(path, allow_pickle=allow_pickle)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"No model file or folder at {path!r}, and no pretrained model of that name."
+        ) from error
     state.setdefault("origin", f"File: {path}")
     return state
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flair._lazy import lazy_exports
 
-_EXPORTS = {}
+_EXPORTS: dict[str, str] = {}
 
 __getattr__, __dir__ = lazy_exports(__name__, _EXPORTS, ())
 
