@@ -66,7 +66,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
     """Train one classifier from scratch on the base model.
 
     Args:
-        name: what it is called in the output; a folder below ``output`` gets the first word.
+        name: what it is called in the output.
         corpus: what to learn.
         base: the base transformer.
         output: where to write.
@@ -85,7 +85,7 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
 
     started = time.perf_counter()
     result = ModelTrainer(model, corpus).fine_tune(
-        output / name.split()[0].lower(),
+        output / ("lora" if lora else "full"),
         learning_rate=1e-3 if lora else 2e-4,
         decoder_learning_rate=1e-2,
         mini_batch_size=16,

@@ -84,7 +84,7 @@ def test_named_files_are_taken(tmp_path: Path) -> None:
     "corpus", [ClassificationCorpus, lambda folder: CSVClassificationCorpus(folder, {0: "text"}, "t")]
 )
 def test_missing_folders_and_files(tmp_path: Path, corpus: Any) -> None:
-    with pytest.raises(FileNotFoundError, match="data folder .*nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"data folder .*nowhere does not exist"):
         corpus(tmp_path / "nowhere")
     file = write(tmp_path / "some" / "readme.md", "x")
     with pytest.raises(FileNotFoundError, match=r"(?s)'train', 'dev' or 'test'.*readme\.md"):
@@ -360,7 +360,7 @@ def test_corpus_of_tables(table: Path) -> None:
     assert rows(corpus.test) == [(["A"], "t")]
     write(table, "")
     write(table.parent / "test.csv", "")
-    with pytest.raises(RuntimeError, match="No data provided .*'csv_corpus'"):
+    with pytest.raises(RuntimeError, match=r"No data provided .*'csv_corpus'"):
         CSVClassificationCorpus(table.parent, COLUMNS, "topic")
 
 

@@ -363,8 +363,14 @@ def test_entities_are_found_at_any_offsets(data: st.DataObject, text: str) -> No
 
 @pytest.mark.parametrize(
     ("limit", "words", "expected"),
-    [(2, 2, ["Ann Lee"]), (1, 1, []), (0, 0, []), (4, 4, ["Ann Lee", "Bob-Smith"]), (math.inf, 11, ["Ann Lee", "Bob-Smith"])],
-)  # fmt: skip
+    [
+        (2, 2, ["Ann Lee"]),
+        (1, 1, []),
+        (0, 0, []),
+        (4, 4, ["Ann Lee", "Bob-Smith"]),
+        (math.inf, 11, ["Ann Lee", "Bob-Smith"]),
+    ],
+)
 def test_entities_beyond_the_limit_are_dropped(limit: float, words: int, expected: list[str]) -> None:
     entities = [CharEntity(0, 7, "PER", ""), CharEntity(13, 22, "PER", "")]
     sentence = create_labeled_sentence_from_entity_offsets(TEXT, entities, token_limit=limit)
