@@ -60,7 +60,7 @@ def lazy_import(
         symbols: further names.
 
     Raises:
-        ImportError: naming the extra to install.
+        ImportError: library or name is missing; naming the extra to install.
     """
     try:
         imported = importlib.import_module(module)
@@ -71,4 +71,10 @@ def lazy_import(
         ) from error
     if first_symbol is None:
         return imported
-    return [getattr(imported, symbol) for symbol in (first_symbol, *symbols)]
+    try:
+        return [getattr(imported, symbol) for symbol in (first_symbol, *symbols)]
+    except AttributeError as error:
+        raise ImportError(
+            f"There is no {error.name!r} in the installed {module!r}: its version does not fit. Install the one of the "
+            f"extra: pip install --upgrade 'flair[{group}]'"
+        ) from error

@@ -28,15 +28,23 @@ def launch_distributed(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any
 
     Returns:
         What ``fn`` returned in the main process.
+
+    Raises:
+        ValueError: ``FLAIR_WORLD_SIZE`` is no number of processes.
     """
-    world_size = (
-        torch.cuda.device_count() if torch.cuda.is_available() else int(os.environ.get("FLAIR_WORLD_SIZE", "1"))
-    )
+    world_size = torch.cuda.device_count() if torch.cuda.is_available() else _processes_without_cuda()
     logger.info(f"Launching {world_size} processes")
     with mp.get_context("spawn").Manager() as manager:
         results = manager.dict()
         mp.spawn(_run_process, args=(world_size, results, fn, args, kwargs), nprocs=world_size)
         return results[0]
+
+
+def _processes_without_cuda() -> int:
+    wanted = os.environ.get("FLAIR_WORLD_SIZE", "1")
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"The environment variable FLAIR_WORLD_SIZE is {wanted!r}; it must be 1 or more processes.")
+    return int(wanted)
 
 
 def _run_process(rank: int, world_size: int, results: Any, fn: Callable[..., Any], args: Any, kwargs: Any) -> None:

@@ -124,11 +124,18 @@ class ReduceLRWDOnPlateau(ReduceLROnPlateau):
             self.num_bad_epochs = 0
         if self.num_bad_epochs > self.patience:
             self._reduce_lr(self.last_epoch)
-            for group in self.optimizer.param_groups:
-                group["weight_decay"] *= self.factor
+            self._reduce_weight_decay()
             self.cooldown_counter = self.cooldown
             self.num_bad_epochs = 0
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _reduce_weight_decay(self) -> None:
+        """By the same rule as the learning rate: not below ``min_lr``, and not by less than ``eps``."""
+        for group, least in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
+            old = float(group.get("weight_decay", 0.0))
+            new = max(old * self.factor, least)
+            if old - new > self.eps:
+                group["weight_decay"] = new
 
     def _improves(self, value: float) -> bool:
         best = float(self.best)

@@ -24,7 +24,7 @@ _TOKEN_LOCK = threading.RLock()
 
 def _repair(text: str) -> str:
     """Read C1 control characters as the windows-1252 characters they stand for."""
-    if not _C1_CONTROLS.search(text):
+    if text.isascii() or not _C1_CONTROLS.search(text):
         return text
 
     def as_windows_1252(match: re.Match[str]) -> str:
@@ -42,6 +42,16 @@ class Sentence(DataPoint):
     Tokens are made when they are first needed: text is split at the first look at them, and token objects exist from
     the first access to one.
     """
+
+    # What most sentences never change lives on the class: making a sentence is what readers do most.
+    _words: Optional[list[str]] = None
+    _token_list: Optional[list[Token]] = None
+    _previous_sentence: Optional[Sentence] = None
+    _next_sentence: Optional[Sentence] = None
+    _has_context = False
+    _position_in_dataset: Optional[tuple[Any, int]] = None
+    is_document_boundary = False
+    tokenized: Optional[str] = None
 
     def __init__(
         self,
@@ -66,19 +76,13 @@ class Sentence(DataPoint):
         self.language_code = language_code
         self._start_position = start_position
         self._known_spans: dict[Any, Any] = {}
-        self._words: Optional[list[str]] = None
-        self._token_list: Optional[list[Token]] = None
-        self._previous_sentence: Optional[Sentence] = None
-        self._next_sentence: Optional[Sentence] = None
-        self._has_context = False
-        self._position_in_dataset: Optional[tuple[Any, int]] = None
-        self.is_document_boundary = False
-        self.tokenized: Optional[str] = None
 
-        if isinstance(use_tokenizer, Tokenizer):
-            self._tokenizer: Tokenizer = use_tokenizer
-        elif isinstance(use_tokenizer, bool):
-            self._tokenizer = _SEGTOK if use_tokenizer else _SPACE
+        if use_tokenizer is True:
+            self._tokenizer: Tokenizer = _SEGTOK
+        elif use_tokenizer is False:
+            self._tokenizer = _SPACE
+        elif isinstance(use_tokenizer, Tokenizer):
+            self._tokenizer = use_tokenizer
         else:
             raise AssertionError(
                 f"use_tokenizer must be a bool or a Tokenizer, not {type(use_tokenizer).__name__} ({use_tokenizer!r})."
@@ -130,6 +134,10 @@ class Sentence(DataPoint):
         if self._words is None:
             self._words = self._tokenizer.tokenize(self._text)
         return self._words
+
+    def _token_texts(self) -> list[str]:
+        """The texts of the tokens; token objects are asked only if they exist already."""
+        return self._split() if self._token_list is None else [token.form for token in self._token_list]
 
     @property
     def tokens(self) -> list[Token]:

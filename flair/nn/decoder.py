@@ -112,7 +112,7 @@ class PrototypicalDecoder(nn.Module):
         mode = self.learning_mode
         if mode in ("learn_only_map_and_prototypes", "learn_only_prototypes"):
             embedded = embedded.detach()
-        encoded = embedded if self.metric_space_decoder is None else self.metric_space_decoder(embedded)
+        encoded = self._map(embedded)
         if mode == "learn_only_prototypes":
             encoded = encoded.detach()
         prototypes, radii = self.prototype_vectors, self.prototype_radii
@@ -126,6 +126,15 @@ class PrototypicalDecoder(nn.Module):
             distance = distance.clone()
             distance[..., self.unlabeled_idx] = self.unlabeled_distance
         return -distance
+
+    def _map(self, embedded: Tensor) -> Tensor:
+        """Into the space of the prototypes; "learn_only_embeddings" sends gradients through the map, not to it."""
+        mapping = self.metric_space_decoder
+        if mapping is None:
+            return embedded
+        if self.learning_mode == "learn_only_embeddings":
+            return functional.linear(embedded, mapping.weight.detach(), mapping.bias.detach())
+        return mapping(embedded)
 
     def to_params(self) -> dict[str, Any]:
         """The constructor's arguments as plain data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
@@ -36,11 +37,21 @@ def read_vectors(path: Path, no_header: bool = False) -> tuple[list[str], np.nda
     if path.suffix == ".txt":
         return _read_text(path, no_header)
     (keyed_vectors,) = lazy_import("word-embeddings", "gensim.models", "KeyedVectors")
-    if path.suffix == ".bin":
-        vectors = keyed_vectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
-    else:
-        vectors = keyed_vectors.load(str(path))
-    matrix = np.asarray(vectors.vectors, dtype=np.float32)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Pass the file of vectors in it.")
+    binary = path.suffix == ".bin"
+    try:
+        if binary:
+            vectors = keyed_vectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
+        else:
+            vectors = keyed_vectors.load(str(path))
+        matrix = np.asarray(vectors.vectors, dtype=np.float32)
+    except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} holds no word vectors: it cannot be read as "
+            f"{'word2vec binary' if binary else 'what KeyedVectors.save of gensim wrote'} ({error}). "
+            "Files of word2vec text need the suffix .txt, of word2vec binary .bin."
+        ) from error
     keys = getattr(vectors, "key_to_index", None)
     order = keys if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
     words = [word for word, _ in sorted(order.items(), key=lambda item: item[1])]

@@ -276,12 +276,12 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
 
     def _texts(self, sentences: list[Sentence]) -> tuple[list[list[str]], list[int]]:
         if self.context_length <= 0:
-            return [[token.text for token in sentence.tokens] for sentence in sentences], [0] * len(sentences)
+            return [sentence._token_texts() for sentence in sentences], [0] * len(sentences)
         separator = [SENTENCE_BOUNDARY_TAG] if self.use_context_separator else []
         texts, offsets = [], []
         for sentence in sentences:
             left, right = self._context_of(sentence)
-            own = [token.text for token in sentence.tokens]
+            own = sentence._token_texts()
             offsets.append(len(left) + len(separator))
             texts.append([*(t.text for t in left), *separator, *own, *separator, *(t.text for t in right)])
         return texts, offsets

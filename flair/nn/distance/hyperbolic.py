@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from flair.nn.precision import compute_dtype
 
 EPSILON = 1e-5
+_MEAN_STEPS = 5
+_MEAN_RATE = 0.01
 
 
 def arccosh(x: Tensor) -> Tensor:
@@ -35,9 +37,9 @@ def project(x: Tensor) -> Tensor:
 
 
 def log_map(x: Tensor, y: Tensor) -> Tensor:
-    """The tangent vector at ``y`` that leads to ``x``."""
+    """The tangent vector at ``x`` that leads to ``y``."""
     distance = dist(x, y)
-    return distance / torch.sinh(distance) * (x - torch.cosh(distance) * y)
+    return distance / torch.sinh(distance) * (y - torch.cosh(distance) * x)
 
 
 def norm(x: Tensor) -> Tensor:
@@ -46,9 +48,9 @@ def norm(x: Tensor) -> Tensor:
 
 
 def exp_map(x: Tensor, y: Tensor) -> Tensor:
-    """The point that the tangent vector ``x`` leads to from ``y``."""
-    length = norm(x).clamp(min=EPSILON)
-    return torch.cosh(length) * y + torch.sinh(length) / length * x
+    """The point that the tangent vector ``y`` leads to from ``x``."""
+    length = norm(y).clamp(min=EPSILON)
+    return torch.cosh(length) * x + torch.sinh(length) / length * y
 
 
 def loss(x: Tensor, y: Tensor) -> Tensor:
@@ -68,9 +70,20 @@ class HyperbolicDistance(nn.Module):
 
 
 class HyperbolicMean(nn.Module):
-    """The mean on the hyperboloid, as a point of the flat space again."""
+    """The mean on the hyperboloid, as a point of the flat space again.
+
+    It starts from the mean in the space around, brought back onto the hyperboloid, and takes five gradient steps of
+    size 0.01 on the mean squared distance: a tenth of the way to the Fréchet mean, as in the released package.
+    """
 
     def forward(self, data: Tensor) -> Tensor:
         """``[n, dim]`` -> ``[dim]``."""
-        mean = project(compute_dtype(data)).mean(0, keepdim=True)
-        return (mean / norm(mean))[0, 1:]
+        points = project(compute_dtype(data))
+        mean = points.mean(0, keepdim=True)
+        mean = mean / norm(mean)
+        for _ in range(_MEAN_STEPS):
+            start = mean.expand_as(points)
+            apart = -mdot(start, points) > 1 + EPSILON  # nearer points have no direction that rounding leaves intact
+            direction = torch.where(apart, log_map(start, points), 0.0).mean(0, keepdim=True)
+            mean = exp_map(mean, 2 * _MEAN_RATE * direction)
+        return mean[0, 1:]
