@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import pickle
 
 import pytest
@@ -75,7 +76,7 @@ def test_step_returns_the_closure_s_loss_and_keeps_its_gradient() -> None:
 
     with torch.no_grad():
         assert float(optimizer.step(closure)) == 9.0
-    assert float(parameter) == pytest.approx(3.0 - 0.1 * 6.0)
+    assert parameter.item() == pytest.approx(3.0 - 0.1 * 6.0)
 
 
 def test_the_state_goes_on_where_it_stopped() -> None:
@@ -121,7 +122,7 @@ def test_exponential_way_to_the_end_rate() -> None:
     rates = rates_of(ExpAnnealLR(optimizer, end_lr=10.0, iterations=20), optimizer, 19)
     assert rates[-1] == pytest.approx([10.0, 10.0])
     first = [row[0] for row in rates]
-    assert [after / before for before, after in zip(first, first[1:])] == pytest.approx([100 ** (1 / 20)] * 19)
+    assert [after / before for before, after in itertools.pairwise(first)] == pytest.approx([100 ** (1 / 20)] * 19)
     assert first[0] == pytest.approx(0.1 * 100 ** (1 / 20)), "the first step is taken at once"
 
 

@@ -88,8 +88,10 @@ def test_sentences_know_their_neighbours(splitter: SentenceSplitter) -> None:
 
 @pytest.mark.parametrize("blank", ["", " ", "\n \n"])
 def test_nothing_to_split(blank: str) -> None:
-    for splitter in (SegtokSentenceSplitter(), NewlineSentenceSplitter(), TagSentenceSplitter("a")):
+    for splitter in (NewlineSentenceSplitter(), TagSentenceSplitter("a")):
         assert splitter.split(blank) == []
+    for splitter in (SegtokSentenceSplitter(), NoSentenceSplitter()):
+        assert [len(sentence) for sentence in splitter.split(blank)] == [0], "an empty sentence, as released"
 
 
 def test_names() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union, cast
 import torch
 
 from flair.data.sentence import Sentence
-from flair.embeddings.base import DocumentEmbeddings
+from flair.embeddings.base import DocumentEmbeddings, TokenEmbeddings
 from flair.file_utils import cached_path
 from flair.nn.model import DefaultClassifier
 
@@ -24,6 +24,15 @@ PRETRAINED = {
 """Short name -> file; cached under ``<cache_root>/models``."""
 
 
+def _require_document_vectors(embeddings: Any) -> None:
+    gives_tokens = isinstance(embeddings, TokenEmbeddings) and embeddings.embedding_type == "word-level"
+    if gives_tokens and not getattr(embeddings, "document_embedding", False):
+        raise TypeError(
+            f"TextClassifier needs one vector a text, and {type(embeddings).__name__} gives one a token. Use "
+            "TransformerDocumentEmbeddings, or pool the tokens: DocumentPoolEmbeddings([embeddings])."
+        )
+
+
 class TextClassifier(DefaultClassifier[Sentence, Sentence]):
     """Gives a text one label, or several (``multi_label=True``), from its document embedding."""
 
@@ -34,7 +43,12 @@ class TextClassifier(DefaultClassifier[Sentence, Sentence]):
             embeddings: one vector a text, for example :class:`~flair.embeddings.TransformerDocumentEmbeddings`.
             label_type: the label type to learn and to write.
             classifierargs: arguments of :class:`~flair.nn.DefaultClassifier`; ``label_dictionary`` is required.
+
+        Raises:
+            TypeError: embeddings that only give vectors of tokens.
         """
+        if type(self)._get_embedding_for_data_point is TextClassifier._get_embedding_for_data_point:
+            _require_document_vectors(embeddings)
         super().__init__(**classifierargs, embeddings=embeddings, final_embedding_size=embeddings.embedding_length)
         self._label_type = label_type
 

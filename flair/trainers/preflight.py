@@ -29,12 +29,18 @@ def check_ready(plan: TrainingPlan, model: Model, corpus: Corpus) -> None:
 
     Raises:
         RuntimeError: ``multi_gpu=True`` outside of a distributed run.
+        TypeError: something else was given as model or corpus.
         ValueError: there is no training data.
     """
     if plan.multi_gpu and not is_distributed():
         raise RuntimeError("multi_gpu=True can only used inside flair.distributed_utils.launch_distributed()")
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"ModelTrainer needs a flair model, got {type(model).__name__}.")
+    if not hasattr(corpus, "train"):
+        raise TypeError(
+            f"ModelTrainer needs a Corpus, got {type(corpus).__name__}. Read the data first, for example with "
+            "ClassificationCorpus(folder)."
+        )
     if not corpus.train:
         sizes = ", ".join(
             f"{name}: {len(split) if split is not None else 'none'}"  # type: ignore[arg-type]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from flair.nn.precision import DTypeLike, resolve_dtype
+from flair.nn.precision import DTypeLike, common_dtype, resolve_dtype
 
 T = TypeVar("T")
 
@@ -31,6 +32,9 @@ HUB_ALIASES = {
 
 ENCODER_DECODERS = ("t5", "mt5")
 """Model types of which only the encoder is loaded."""
+
+BAR_DELAY = 3.0
+"""Seconds that copying weights takes before a progress bar appears: models of some gigabytes."""
 
 
 def _is_offline() -> bool:
@@ -96,12 +100,17 @@ def _model_class(config: Any) -> Any:
     return transformers.T5EncoderModel if config.model_type in ENCODER_DECODERS else transformers.AutoModel
 
 
-def _dtype_keyword() -> str:
-    """Transformers 4.56 renamed ``torch_dtype`` to ``dtype``."""
+def library_version() -> tuple[int, int]:
+    """Major and minor version of the installed transformers library."""
     import transformers
 
-    major, minor = (int(part) for part in transformers.__version__.split(".")[:2])
-    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+    major, minor = transformers.__version__.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _dtype_keyword() -> str:
+    """Transformers 4.56 renamed ``torch_dtype`` to ``dtype``."""
+    return "dtype" if library_version() >= (4, 56) else "torch_dtype"
 
 
 def _requested_dtype(dtype: DTypeLike, options: dict[str, Any]) -> torch.dtype | str:
@@ -114,6 +123,44 @@ def _requested_dtype(dtype: DTypeLike, options: dict[str, Any]) -> torch.dtype |
     return resolve_dtype(dtype) or "auto"
 
 
+class _PatientBars:
+    """While entered, the transformers library shows no bar for work that takes less than :data:`BAR_DELAY` seconds.
+
+    Version 5 draws one for the weights of every model, however small. Its own switch would silence the downloads'
+    bars as well. Several threads may be inside; what the user set up is back when the last one has left.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._users_hook: Callable[..., Any] | None = None
+
+    def _bar(self, factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        options = {"delay": BAR_DELAY, **options}
+        return self._users_hook(factory, args, options) if self._users_hook else factory(*args, **options)
+
+    def _set_hook(self, hook: Callable[..., Any] | None) -> Any:
+        from transformers import logging
+
+        # version 4 has no hook, and a bar for checkpoints of several files only
+        return logging.set_tqdm_hook(hook) if hasattr(logging, "set_tqdm_hook") else None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._users_hook = self._set_hook(self._bar)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._set_hook(self._users_hook)
+
+
+_patient_bars = _PatientBars()
+
+
 def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torch.nn.Module:
     """The pretrained model in evaluation mode. ``dtype`` None is float32, "auto" the checkpoint's own type.
 
@@ -121,7 +168,11 @@ def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torc
     """
     options = dict(options)
     wanted = _requested_dtype(dtype, options)
-    model = from_hub(_model_class(config).from_pretrained, name, config=config, **{_dtype_keyword(): wanted}, **options)
+    options[_dtype_keyword()] = wanted
+    with _patient_bars:
+        model = from_hub(_model_class(config).from_pretrained, name, config=config, **options)
+    if config.model_type in ENCODER_DECODERS and common_dtype(model.parameters()) == torch.bfloat16:
+        model.to(torch.bfloat16)  # transformers 4.50 leaves T5's feed-forward outputs, and so its states, in float32
     model.eval()
     return model
 
