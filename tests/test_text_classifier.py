@@ -397,3 +397,15 @@ def test_adapters_only_checks_its_base(bert: Path, tmp_path: Path) -> None:
     assert scores_of(TextClassifier.load(tmp_path / "small.pt", base_model=moved)) == before
     with pytest.raises(CheckpointError, match="has none"):
         classifier(bert).save(tmp_path / "x.pt", adapters_only=True)
+
+
+def test_save_makes_missing_folders(bert: Path, tmp_path: Path) -> None:
+    model = classifier(bert)
+    for name in ("deep/er/model.pt", "deep/er/still/folder"):
+        model.save(tmp_path / name)
+        assert scores_of(TextClassifier.load(tmp_path / name)) == scores_of(model)
+
+
+def test_empty_label_dictionary_is_refused(bert: Path) -> None:
+    with pytest.raises(ValueError, match="make_label_dictionary"):
+        classifier(bert, label_dictionary=labels())

@@ -90,6 +90,7 @@ def _sync_folder(folder: Path) -> None:
 def replacing_file(target: Path) -> Iterator[IO[bytes]]:
     """A file to write; it takes the target's place when the block ends without an error."""
     target = Path(os.path.realpath(target))  # a link keeps pointing at the file
+    target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = _name(target, "tmp")
     try:
@@ -110,6 +111,7 @@ def replacing_file(target: Path) -> Iterator[IO[bytes]]:
 def replacing_folder(target: Path) -> Iterator[Path]:
     """A new folder to fill; it takes the target's place when the block ends without an error."""
     target = Path(os.path.realpath(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
     temporary = _name(target, "tmp")
     try:

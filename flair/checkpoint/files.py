@@ -231,7 +231,10 @@ def check_head(source: Source, name: str) -> None:
     head = source.read(0, min(512, source.size))
     if head.startswith((b"PK\x03\x04", torch_file.LEGACY_MAGIC)):
         return
-    raise CheckpointError(f"{name} is no model file: it looks like {_description(head)}.")
+    raise CheckpointError(
+        f"{name} is no model file: it looks like {_description(head)}. Pass a file or folder that a model's save() "
+        "wrote, or the name of a pretrained model."
+    )
 
 
 def _description(head: bytes) -> str:
@@ -247,6 +250,9 @@ def _description(head: bytes) -> str:
     for magic, kind in (
         (b"PK", "a zip archive that is cut off or empty"),
         (b"\x1f\x8b", "a gzip archive"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"%PDF", "a PDF document"),
         (b"\x80", "a pickle, but not one that torch wrote"),
         (b"\x89HDF", "an HDF5 file"),
         (b"GGUF", "a GGUF file"),

@@ -501,6 +501,11 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
             should_embed_sentence: whether the base class embeds the sentences of a batch.
         """
         super().__init__()
+        if len(label_dictionary) == 0:
+            raise ValueError(
+                f"{type(self).__name__} got an empty label dictionary. "
+                "Make one with corpus.make_label_dictionary(label_type)."
+            )
         self.embeddings = embeddings
         self.label_dictionary = label_dictionary
         self.final_embedding_size = final_embedding_size

@@ -117,7 +117,7 @@ def japanese_folder(tmp_path_factory) -> str:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=24,
-        max_position_embeddings=40,
+        max_position_embeddings=80,
     )
     options = {"tokenizer_class": "BertJapaneseTokenizer", "do_lower_case": True, "model_max_length": 16}
     return write_model(folder, config, options)
@@ -206,6 +206,7 @@ def test_slow_sentencepiece_opens_every_word_with_a_space_mark(sentencepiece_mod
 )
 @pytest.mark.parametrize("name", ["T5Tokenizer", "XLMRobertaTokenizer"])
 def test_slow_and_fast_sentencepiece_agree(sentencepiece_model, name):
+    pytest.importorskip("google.protobuf", reason="transformers 4 makes the fast one with it")
     texts = [["the", "foxes", "of", "Berlin", "!"], ["unbelievable"], []]
     slow, fast = (
         SubTokenizer(getattr(transformers, name + kind)(sentencepiece_model, model_max_length=64))
@@ -233,7 +234,7 @@ def xlm_folder(tmp_path_factory) -> str:
         emb_dim=16,
         n_layers=2,
         n_heads=2,
-        max_position_embeddings=64,
+        max_position_embeddings=80,
         n_langs=2,
         use_lang_emb=True,
         lang2id=languages,
@@ -269,7 +270,7 @@ def test_xlm_vectors_are_those_of_the_bare_model(xlm_folder):
     embedding = TransformerEmbeddings(xlm_folder, cls_pooling="mean", use_context_separator=False)
     sentence = in_language(["the", "quick", "fox"], "en")
     ids = torch.tensor([embedding.tokenizer.convert_tokens_to_ids(embedding.tokenizer.tokenize("the quick fox"))])
-    ids = torch.cat([torch.tensor([[1]]), ids, torch.tensor([[1]])], dim=1)
+    ids = torch.cat([torch.tensor([[0]]), ids, torch.tensor([[1]])], dim=1)
     assert embedding.prepare_tensors([sentence])["input_ids"].tolist() == ids.tolist()
     bare = transformers.AutoModel.from_pretrained(xlm_folder).eval()
     with torch.no_grad():
