@@ -41,6 +41,7 @@ EXTRAS = {
     "vocab": ["transformer-smaller-training-vocab>=0.4"],
 }
 TEST_TOOLS = ["pytest>=8", "pytest-socket>=0.7", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.10"]
+TEST_LIBRARIES = ["sacremoses>=0.1"]  # XLM's tokenizer
 
 setup(
     name="flair",
@@ -53,7 +54,7 @@ setup(
     packages=find_packages(include=["flair", "flair.*"]),
     python_requires=">=3.10",
     install_requires=requirements(),
-    extras_require={**EXTRAS, "test": TEST_TOOLS},
+    extras_require={**EXTRAS, "test": TEST_TOOLS + TEST_LIBRARIES},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",

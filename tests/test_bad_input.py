@@ -70,7 +70,7 @@ def test_a_missing_model_file(load: Callable[[Path], Any], tmp_path: Path) -> No
 @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
 @pytest.mark.parametrize(
     ("content", "seen"),
-    [(PNG, "binary data"), (HTML, "HTML page"), (b"", "empty file"), (b"Hello\n", "text file that begins with 'Hello")],
+    [(PNG, "PNG picture"), (HTML, "HTML page"), (b"", "empty file"), (b"Hello\n", "text file that begins with 'Hello")],
     ids=["png", "html", "empty", "text"],
 )
 def test_a_file_that_is_no_model(load: Callable[[Path], Any], content: bytes, seen: str, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 The other interpreter needs flair 0.15.1. KIND is a family of tiny random models or the path of a model folder. Every
 pooling x layers x layer_mean x context x long-sentence setting is run on both sides; the table shows the largest
-difference for each, and the exit status is 1 where one is above the bar.
+difference for each, and the exit status is 1 where one is above the bar. ``--short`` leaves out what needs windows: the
+released package cannot make them with tokenizers written in Python (XLM, Japanese BERT).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def settings(document: bool, full: bool) -> list[dict]:
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def cases(kind: str, full: bool) -> list[dict]:
+def cases(kind: str, full: bool, short: bool = False) -> list[dict]:
     """Settings under which both packages define a result."""
     found = []
     for document in (False, True):
@@ -56,6 +57,8 @@ def cases(kind: str, full: bool) -> list[dict]:
             if document and options["allow_long_sentences"] and options["cls_pooling"] == "cls" and windows_of_many:
                 continue  # the released package takes the first rows, which are windows of one sentence
             found.append({"document": document, "options": options})
+    if short:
+        return [case for case in found if not case["options"]["allow_long_sentences"]]
     extra = {"force_max_length": True, "allow_long_sentences": False}
     found.append({"document": False, "options": extra})
     found.append({"document": True, "options": extra})
@@ -122,7 +125,7 @@ def run(python: str, arguments: list[str], cwd: str, environment: dict[str, str]
         raise SystemExit(f"{python} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
-def compare(kind: str, reference: str, scratch: Path, verbose: bool) -> tuple[float, list[str]]:
+def compare(kind: str, reference: str, scratch: Path, verbose: bool, short: bool = False) -> tuple[float, list[str]]:
     """The largest difference for one model, and the rows of the table."""
     import numpy as np
 
@@ -137,7 +140,7 @@ def compare(kind: str, reference: str, scratch: Path, verbose: bool) -> tuple[fl
         from tiny_transformers import make_model_folder
 
         make_model_folder(folder, kind, max_length=LIMIT, separator=True)
-    todo = cases(kind, full=not real)
+    todo = cases(kind, full=not real, short=short)
     results = []
     for is_reference, python in ((True, reference), (False, sys.executable)):
         job, out = scratch / f"job{is_reference}.json", scratch / f"out{is_reference}.npz"
@@ -145,7 +148,7 @@ def compare(kind: str, reference: str, scratch: Path, verbose: bool) -> tuple[fl
             "reference": is_reference,
             "folder": str(folder),
             "cases": todo,
-            "sentences": SENTENCES,
+            "sentences": SENTENCES[:-1] if short else SENTENCES,
             "out": str(out),
         }
         job.write_text(json.dumps(task))
@@ -172,6 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--verbose", action="store_true", help="name every setting above the bar")
+    parser.add_argument("--short", action="store_true", help="no long sentences, for slow tokenizers")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -187,7 +191,7 @@ def main() -> int:
     largest = 0.0
     with tempfile.TemporaryDirectory() as scratch:
         for kind in arguments.kinds:
-            difference, lines = compare(kind, reference, Path(scratch), arguments.verbose)
+            difference, lines = compare(kind, reference, Path(scratch), arguments.verbose, arguments.short)
             print("\n".join(lines), flush=True)
             largest = max(largest, difference)
     print(f"largest difference: {largest:.2e} (bar {BAR:.0e})")
