@@ -53,8 +53,9 @@ $(VENV)/.test: $(VENV)/.model
 
 # --- what people run ---
 
+# Threads wait without spinning: on a machine that is busy with other work, spinning makes training several times slower.
 demo: $(VENV)/.demo
-	$(OFFLINE) $(BIN)/python examples/finetune_lora.py
+	$(OFFLINE) OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/finetune_lora.py
 
 test: $(VENV)/.test
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(NO_NETWORK) $(PYTEST_ARGS)

@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     broken: set[str] = set()
     requests: list[tuple[str, str, str | None]] = []
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
     def _answer(self, send_body: bool) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 import transformers
 from hypothesis import given, settings
@@ -44,6 +45,13 @@ def slow_bert(vocabulary: str):
     return SlowBert(vocabulary)
 
 
+def fast_bert(vocabulary: str, **options):
+    """The same tokenizer by the tokenizers library."""
+    backend = tokenizers.BertWordPieceTokenizer(vocabulary)._tokenizer
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names, **options)
+
+
 def with_separator(tokenizer):
     tokenizer.add_special_tokens({"additional_special_tokens": ["[FLERT]"]})
     return tokenizer
@@ -56,7 +64,7 @@ def slow(vocabulary) -> SubTokenizer:
 
 @pytest.fixture(scope="module")
 def fast(vocabulary) -> SubTokenizer:
-    return SubTokenizer(with_separator(transformers.BertTokenizerFast(vocabulary)))
+    return SubTokenizer(with_separator(fast_bert(vocabulary)))
 
 
 def plain(encoded):
@@ -129,7 +137,7 @@ def fast_twin_folder(tmp_path_factory, japanese_folder, vocabulary) -> str:
     folder = tmp_path_factory.mktemp("bert-fast")
     for name in ("config.json", "model.safetensors"):
         (folder / name).write_bytes((Path(japanese_folder) / name).read_bytes())
-    transformers.BertTokenizerFast(vocabulary, model_max_length=16).save_pretrained(folder)
+    fast_bert(vocabulary, model_max_length=16).save_pretrained(folder)
     return str(folder)
 
 
@@ -290,6 +298,8 @@ def test_xlm_keeps_its_languages_in_a_file(xlm_folder):
 
 
 def test_small_models_load_without_a_bar(tmp_path, capfd):
+    if loading.library_version() >= (5, 0) and not hasattr(transformers.logging, "set_tqdm_hook"):
+        pytest.skip("the first releases of transformers 5 let nobody change their bars")
     folder = make_model_folder(tmp_path / "model")
     capfd.readouterr()
     TransformerEmbeddings(str(folder))

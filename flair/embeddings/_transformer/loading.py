@@ -142,7 +142,7 @@ class _PatientBars:
     def _set_hook(self, hook: Callable[..., Any] | None) -> Any:
         from transformers import logging
 
-        # version 4 has no hook, and a bar for checkpoints of several files only
+        # version 4 has no hook, and a bar for checkpoints of several files only; nor have the first releases of 5
         return logging.set_tqdm_hook(hook) if hasattr(logging, "set_tqdm_hook") else None
 
     def __enter__(self) -> None:
