@@ -22,6 +22,7 @@ from flair.nn.distance import (
     HyperbolicMean,
     hyperbolic,
 )
+from flair.nn.dropout import QuickDropout, quicken_dropout
 from flair.nn.loss import SigmoidLoss
 from flair.nn.recurrent import create_recurrent_layer, rnn_layers
 
@@ -56,6 +57,38 @@ def test_word_dropout_drops_whole_words_and_scales_nothing() -> None:
     gone = (dropped == 0).all(-1)
     assert torch.equal(dropped[~gone], x[~gone])
     assert float(gone.float().mean()) == pytest.approx(0.25, abs=0.08)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_quick_dropout_drops_at_its_rate_and_keeps_the_expectation(rate: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(7, 151, 193, dtype=dtype, requires_grad=True)
+    dropped = QuickDropout(rate)(x)
+    assert dropped.dtype == dtype
+    gone = dropped == 0
+    assert float(gone.double().mean()) == pytest.approx(rate, abs=0.004)  # about six standard deviations
+    assert dropped[~gone].unique().tolist() == pytest.approx([1 / (1 - rate)], rel=0.01)
+    for axis in range(3):  # no row, column or plane is treated differently
+        rates = gone.double().mean(dim=[other for other in range(3) if other != axis])
+        assert float((rates - rate).abs().max()) < 0.08
+    dropped.sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, dropped.detach())
+
+
+def test_quick_dropout_follows_the_seed_and_rests_outside_training() -> None:
+    layer = nn.Sequential(nn.Dropout(0.3), nn.Dropout(0.0))
+    quicken_dropout(layer)
+    assert [type(part) for part in layer] == [QuickDropout, QuickDropout]
+    x = torch.randn(3, 5)
+    torch.manual_seed(4)
+    first = layer(x)
+    torch.manual_seed(4)
+    assert torch.equal(layer(x), first)
+    assert not torch.equal(first, x)
+    assert torch.equal(layer.eval()(x), x)
+    assert torch.equal(QuickDropout(1.0)(x), torch.zeros_like(x))
 
 
 @pytest.mark.parametrize("layer", [LockedDropout, WordDropout])

@@ -58,3 +58,30 @@ class WordDropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.dropout_rate}{', inplace' if self.inplace else ''}"
+
+
+class QuickDropout(nn.Dropout):
+    """``torch.nn.Dropout`` that draws its mask from 16 random bits per element on a CPU.
+
+    Sampling Bernoulli variables one by one is a tenth of a small transformer's training step on a CPU; random 64-bit
+    integers cost a quarter of it for four elements each. The probability is rounded to a multiple of 1/65536, and the
+    scale to match it, so the expectation is the input exactly. Elsewhere it is ``torch.nn.Dropout``.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply to a tensor of any shape; the identity outside training."""
+        dropped = round(self.p * 65536)
+        if not self.training or self.inplace or input.device.type != "cpu" or not 0 < dropped < 65536:
+            return super().forward(input)
+        count = input.numel()
+        bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+        mask = torch.empty(input.shape, dtype=input.dtype)
+        torch.ge(bits.view(torch.int16)[:count].view(input.shape), dropped - 32768, out=mask)
+        return input * mask.mul_(65536 / (65536 - dropped))
+
+
+def quicken_dropout(network: nn.Module) -> None:
+    """Make the ``torch.nn.Dropout`` modules of a network, none of which hold weights, :class:`QuickDropout`."""
+    for module in network.modules():
+        if type(module) is nn.Dropout:
+            module.__class__ = QuickDropout

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CPU_OVERHEAD = 20.0
+CPU_OVERHEAD = 30.0
 """What one more forward pass costs on a CPU, in sub-tokens."""
 CUDA_OVERHEAD = 1500.0
 """The same on a GPU, where launching kernels dominates small batches."""
