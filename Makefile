@@ -48,7 +48,7 @@ $(VENV)/.demo: $(VENV)/.model
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.model
-	$(PIP) -e '.[test,visual,word-embeddings]'
+	$(PIP) -e '.[test,visual,word-embeddings,onnx,quantization]'
 	@touch $@
 
 # --- what people run ---

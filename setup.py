@@ -25,7 +25,9 @@ def requirements() -> list[str]:
 
 # One extra for each optional library (or group of them) that `flair.class_utils.lazy_import` names in its errors.
 EXTRAS = {
-    "word-embeddings": ["gensim>=4.3", "bpemb>=0.3.5"],
+    "word-embeddings": ["gensim>=4.3", "bpemb>=0.3.5", "lmdb>=1.3"],
+    "sentence-transformers": ["sentence-transformers>=3.0"],
+    "vision": ["torchvision>=0.19"],
     "huggingface": ["huggingface_hub>=0.23"],
     "spacy": ["spacy>=3.4"],
     "scispacy": ["scispacy>=0.5"],
@@ -41,7 +43,7 @@ EXTRAS = {
     "vocab": ["transformer-smaller-training-vocab>=0.4"],
 }
 TEST_TOOLS = ["pytest>=8", "pytest-socket>=0.7", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.10"]
-TEST_LIBRARIES = ["sacremoses>=0.1"]  # XLM's tokenizer
+TEST_LIBRARIES = ["sacremoses>=0.1", "attrs>=23"]  # XLM's tokenizer; CorDA, one of peft's initialisations
 
 setup(
     name="flair",

@@ -25,7 +25,7 @@ LAYERS = {
         "nn.language_model",
         "checkpoint",
     ),
-    3: ("embeddings",),
+    3: ("embeddings", "inference_utils"),
     4: ("nn",),
     5: ("models",),
     6: ("trainers",),
