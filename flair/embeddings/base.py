@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from flair import _runtime
 from flair.data.sentence import Sentence
-from flair.data.units import DT
+from flair.data.units import DT, DataPoint
 
 E = TypeVar("E", bound=type)
 
@@ -57,10 +57,27 @@ class Embeddings(torch.nn.Module, Generic[DT]):
         Returns:
             The data points as a list, also for a single one.
         """
-        if not isinstance(data_points, list):
-            data_points = [data_points]
+        data_points = self._as_list(data_points)
         if not self._everything_embedded(data_points):
             self._add_embeddings_internal(data_points)
+        return data_points
+
+    def _as_list(self, data_points: Any) -> list[Any]:
+        """What :meth:`embed` was given, as a list of data points.
+
+        Raises:
+            TypeError: for anything that is no data point.
+        """
+        if not isinstance(data_points, list):
+            data_points = list(data_points) if isinstance(data_points, tuple) else [data_points]
+        for place, point in enumerate(data_points):
+            if not isinstance(point, DataPoint):
+                where = f"number {place} of the list is" if len(data_points) > 1 else "got"
+                hint = f": Sentence({point[:40]!r})" if isinstance(point, str) else ""
+                raise TypeError(
+                    f"{type(self).__name__}.embed takes data points (sentences, images); {where} a "
+                    f"{type(point).__name__}. Make a data point of it first{hint}."
+                )
         return data_points
 
     def _everything_embedded(self, data_points: Sequence[DT]) -> bool:

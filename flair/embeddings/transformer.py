@@ -9,16 +9,28 @@ from __future__ import annotations
 
 import copy
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import torch
 
 from flair import _runtime
-from flair.embeddings._transformer import loading
+from flair.data.sentence import Sentence
+from flair.embeddings._transformer import loading, quantised
 from flair.embeddings._transformer.adapters import AdapterMixin
 from flair.embeddings._transformer.base import SENTENCE_BOUNDARY_TAG, SUBTOKEN_POOLINGS, TransformerBaseEmbeddings
+from flair.embeddings._transformer.jit import (
+    TransformerJitDocumentEmbeddings,
+    TransformerJitEmbeddings,
+    TransformerJitWordEmbeddings,
+)
 from flair.embeddings._transformer.last_layer import take_last_state, watch_last_state
 from flair.embeddings._transformer.legacy import restore_legacy_state
+from flair.embeddings._transformer.onnx import (
+    TransformerOnnxDocumentEmbeddings,
+    TransformerOnnxEmbeddings,
+    TransformerOnnxWordEmbeddings,
+)
 from flair.embeddings._transformer.pooling import (
     combine_strided_tensors,
     document_cls_pooling,
@@ -28,8 +40,6 @@ from flair.embeddings._transformer.pooling import (
     fill_mean_token_embeddings,
     insert_missing_embeddings,
     pad_sequence_embeddings,
-    pool_documents,
-    pool_tokens,
     remove_special_markup,
     truncate_hidden_states,
 )
@@ -39,12 +49,19 @@ from flair.embeddings._transformer.tokenizer_files import (
     prepare_tokenizer,
 )
 from flair.embeddings.base import register_embeddings
+from flair.nn.dropout import quicken_dropout
 from flair.nn.precision import DTypeLike, check_device_supports, common_dtype, dtype_name
 
 __all__ = [
     "SENTENCE_BOUNDARY_TAG",
     "TransformerBaseEmbeddings",
     "TransformerEmbeddings",
+    "TransformerJitDocumentEmbeddings",
+    "TransformerJitEmbeddings",
+    "TransformerJitWordEmbeddings",
+    "TransformerOnnxDocumentEmbeddings",
+    "TransformerOnnxEmbeddings",
+    "TransformerOnnxWordEmbeddings",
     "combine_strided_tensors",
     "document_cls_pooling",
     "document_max_pooling",
@@ -61,6 +78,8 @@ __all__ = [
 @register_embeddings
 class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
     """Token and document embeddings from one pass through a transformer."""
+
+    onnx_cls: type[TransformerOnnxEmbeddings] = TransformerOnnxEmbeddings
 
     def __init__(
         self,
@@ -143,10 +162,13 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         else:
             tokenizer = prepare_tokenizer(load_tokenizer(self.base_model_name, **transformers_tokenizer_kwargs))
             feature_extractor = load_image_processor(self.base_model_name, config.model_type)
-        if rebuilding:
+        packed = model_options.pop(quantised.PACKED, None)
+        if rebuilding and quantised.is_quantised(config):
+            network = quantised.load(self.base_model_name, config, dtype, packed)
+        elif rebuilding:
             network = loading.build_model(config, dtype, **model_options)
         else:
-            network = loading.load_model(self.base_model_name, config, dtype, **model_options)
+            network = quantised.prepared(loading.load_model(self.base_model_name, config, dtype, **model_options))
 
         limited = tokenizer.model_max_length is not None and tokenizer.model_max_length < 10**12
         super().__init__(
@@ -174,6 +196,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         self.subtoken_pooling = subtoken_pooling
         self.embedding_length_internal = self._vector_length(config)
         self._last_layer_is_output: bool | None = None
+        quicken_dropout(network)
         self._last_state_watched = watch_last_state(network)
         self._weights_missing = rebuilding
         self._dtype_recorded = dtype is not None
@@ -219,23 +242,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         optional = {"langs": langs, "bbox": bbox, "pixel_values": pixel_values}
         inputs.update({name: value for name, value in optional.items() if value is not None})
         hidden_states = self._select_layers(self._hidden_states(inputs))
-        if overflow_to_sample_mapping is not None and len(overflow_to_sample_mapping) > 1:
-            windows = overflow_to_sample_mapping
-            if bool((windows[1:] == windows[:-1]).any()):
-                half, limit = self.stride // 2, self._max_length() or input_ids.shape[1]
-                hidden_states = combine_strided_tensors(hidden_states, windows, half, limit, 0)
-                if word_ids is not None:
-                    word_ids = combine_strided_tensors(word_ids, windows, half, limit, -100)
-        result: dict[str, torch.Tensor] = {}
-        if self.document_embedding:
-            result["document_embeddings"] = pool_documents(
-                hidden_states, sub_token_lengths, self.cls_pooling, self.initial_cls_token
-            )
-        if self.token_embedding:
-            assert word_ids is not None
-            assert token_lengths is not None
-            result["token_embeddings"] = pool_tokens(hidden_states, word_ids, token_lengths, self.subtoken_pooling)
-        return result
+        return self._pool_states(hidden_states, word_ids, token_lengths, sub_token_lengths, overflow_to_sample_mapping)
 
     def _forward_tensors(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         self._materialise()
@@ -254,7 +261,11 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
                 self._last_layer_is_output = torch.equal(states[-1], output.last_hidden_state)
         if self._last_state_watched:
             states = (*states[:-1], take_last_state())
-        return self._without_virtual_tokens(states, inputs["input_ids"].shape[1])
+        positions = inputs["input_ids"].shape[1]
+        states = self._without_virtual_tokens(states, positions)
+        if "pixel_values" in inputs:  # layout models append the patches of the page
+            states = tuple(state[:, :positions] for state in states)
+        return states
 
     def _select_layers(self, states: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """``[rows, positions, length]`` from the layers asked for, averaged or side by side."""
@@ -309,6 +320,18 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
                 weight = self.model.get_input_embeddings().weight
                 weight[rows:] = weight[:rows].float().mean(dim=0)
 
+    def export_onnx(
+        self, path: Union[str, Path], example_sentences: list[Sentence], **kwargs: Any
+    ) -> TransformerOnnxEmbeddings:
+        """Write the network to an ONNX file; the result gives the same vectors without torch's network.
+
+        Args:
+            path: the new file.
+            example_sentences: any sentences; the graph takes batches of every size and length.
+            kwargs: ``opset_version``, ``providers``, ``session_options``.
+        """
+        return self.onnx_cls.export_from_embedding(path, self, example_sentences, **kwargs)
+
     # -- files --------------------------------------------------------------------------------------------------------
 
     def to_params(self) -> dict[str, Any]:
@@ -326,6 +349,8 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             peft_config=self._adapter_params(),
             dtype=dtype_name(self.dtype),
         )
+        if quantised.is_quantised(base.config):
+            params[quantised.PACKED] = quantised.pack(self._without_adapters())
         return params
 
     @classmethod
@@ -357,11 +382,26 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             for key in self._obsolete_buffers(incoming):
                 del state_dict[start + key], incoming[key]
             self._adopt_dtype(incoming)
-            self._load_adapters(incoming)
             self._weights_missing = False
+            named = set(incoming)
+            self._load_adapters(incoming)
+            if incoming.keys() != named:
+                for key in named:
+                    del state_dict[start + key]
+                state_dict.update({start + key: value for key, value in incoming.items()})
+            if quantised.is_quantised(self.base_model().config):
+                self._held_elsewhere = {start + key for key in quantised.quantised_keys(self.model)}
         super()._load_from_state_dict(  # type: ignore[misc]
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The weights, without those of a quantised transformer's matrices: :meth:`to_params` holds them."""
+        state = super().state_dict(*args, **options)
+        if quantised.is_quantised(self.base_model().config):
+            for key in quantised.quantised_keys(self.model):
+                del state[f"{options.get('prefix', '')}model.{key}"]
+        return state
 
     def _obsolete_buffers(self, incoming: dict[str, Any]) -> list[str]:
         """Constants that older transformers versions saved and newer ones compute (``position_ids`` ...)."""
@@ -382,7 +422,8 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         """Weights that never came are drawn, adapters that waited for them are put around the model."""
         if self._weights_missing:
             self._weights_missing = False
-            loading.initialise(self.model)
+            if not quantised.is_quantised(self.model.config):
+                loading.initialise(self.model)
         self._wrap_pending()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -413,6 +454,18 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         memo[id(self)] = twin
         twin.__dict__ = copy.deepcopy(self.__dict__, memo)
         return twin
+
+
+for _public in (
+    TransformerJitDocumentEmbeddings,
+    TransformerJitEmbeddings,
+    TransformerJitWordEmbeddings,
+    TransformerOnnxDocumentEmbeddings,
+    TransformerOnnxEmbeddings,
+    TransformerOnnxWordEmbeddings,
+):
+    _public.__module__ = __name__
+del _public
 
 
 def _quiet_transformers() -> None:

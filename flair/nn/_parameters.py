@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,24 +11,36 @@ from torch import nn
 
 from flair.checkpoint import CheckpointError
 
+_ALIGNMENT = 64
+"""Bytes; torch allocates at multiples of it."""
+_SMALL = 1 << 20
+"""Bytes."""
 
-def fill_parameters(network: nn.Module, tensors: Mapping[str, torch.Tensor], *, origin: str = "") -> None:
+
+def fill_parameters(
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    *,
+    origin: str = "",
+    shared_with_others: Container[str] = (),
+) -> None:
     """Give every parameter and buffer of ``network`` its tensor, taking over the tensors' dtypes and memory.
 
-    Tensors are assigned, not copied: memory-mapped weights stay mapped until they are first used. Parameters that the
-    network shares between modules stay shared.
+    Tensors are assigned, not copied (but for small ones at odd addresses): memory-mapped weights stay mapped until they
+    are first used. Parameters that the network shares between modules stay shared.
 
     Args:
         network: the module to fill.
         tensors: state-dict key -> tensor.
         origin: a line about the file (path, versions) for the error message.
+        shared_with_others: names of tensors that another model uses too: these are never copied.
 
     Raises:
         CheckpointError: when a tensor finds no place, a parameter finds no tensor, or shapes differ.
     """
     shared = _shared_names(network)
     try:
-        outcome = network.load_state_dict(dict(tensors), strict=False, assign=True)
+        outcome = network.load_state_dict(_aligned(tensors, shared_with_others), strict=False, assign=True)
     except RuntimeError as error:  # torch reports mismatching shapes this way
         raise CheckpointError(f"The weights do not fit the model. {origin}\n{error}") from error
     filled = set(tensors)
@@ -37,6 +49,26 @@ def fill_parameters(network: nn.Module, tensors: Mapping[str, torch.Tensor], *, 
     if missing or unexpected:
         raise CheckpointError(describe_mismatch(missing, unexpected, origin))
     _share_again(network, shared, filled)
+
+
+def _aligned(tensors: Mapping[str, torch.Tensor], fixed: Container[str]) -> dict[str, torch.Tensor]:
+    """The same tensors, small ones copied to where torch itself would allocate them.
+
+    Matrix kernels for small and odd shapes add up in another order at other addresses, and a mapped file has its
+    tensors at any: the last bit of a score would depend on the length of the file's header. Large products rearrange
+    their operands first.
+    """
+    copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
+
+    def aligned(tensor: torch.Tensor) -> torch.Tensor:
+        if type(tensor) not in (torch.Tensor, nn.Parameter) or tensor.layout != torch.strided:
+            return tensor
+        address = tensor.data_ptr()
+        if tensor.device.type != "cpu" or address % _ALIGNMENT == 0 or tensor.nbytes > _SMALL:
+            return tensor
+        return copies.setdefault((address, tensor.shape), tensor.detach().clone())  # shared tensors stay shared
+
+    return {key: tensor if key in fixed else aligned(tensor) for key, tensor in tensors.items()}
 
 
 def _shared_names(network: nn.Module) -> dict[str, set[str]]:

@@ -22,7 +22,7 @@ from flair.data.loading import DataLoader, FlairDatapointDataset
 from flair.data.pair import DataPair, DataTriple
 from flair.data.sentence import Sentence
 from flair.data.units import DT, DT2
-from flair.embeddings._transformer.base_weights import fetch_base, split_base
+from flair.embeddings._transformer.base_weights import add_base, split_base, without_packed_bases
 from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
 from flair.nn._loading import announce, class_of, read_state
@@ -181,14 +181,20 @@ class Model(torch.nn.Module, Generic[DT], ABC):
             if any(tensor.is_floating_point() and tensor.dtype != dtype for tensor in tensors.values()):
                 _runtime.logger.info(f"The file mixes floating-point types. The whole model is now {dtype}.")
         if isinstance(kwargs.get("embeddings"), dict):
-            params = with_transformer_options(kwargs["embeddings"], dtype=dtype, peft_config=state.get("peft_config"))
+            base = state.get("base_model") if "base_models" in state else None
+            params = with_transformer_options(
+                kwargs["embeddings"],
+                dtype=dtype,
+                peft_config=state.get("peft_config"),
+                quantised_base=None if base is None or isinstance(base, torch.nn.Module) else str(base),
+            )
             kwargs["embeddings"] = load_embeddings(params)
         model = cls(**kwargs)
-        for prefix, base in state.get("base_models", {}).items():
-            stored = {key.removeprefix(f"{prefix}."): value for key, value in tensors.items()}
-            found = fetch_base(base, stored, state.get("base_model"))
-            tensors = {**tensors, **{f"{prefix}.{key}": value for key, value in found.items()}}
-        fill_parameters(model, cast_floating(tensors, dtype), origin=str(state.get("origin", "")))
+        shared: set[str] = set()
+        if "base_models" in state or isinstance(state.get("base_model"), torch.nn.Module):
+            tensors, shared = add_base(tensors, state.get("base_models", {}), state.get("base_model"))
+        tensors = cast_floating(tensors, dtype)
+        fill_parameters(model, tensors, origin=str(state.get("origin", "")), shared_with_others=shared)
         tokenizer_info = state.get("tokenizer_info")
         if tokenizer_info:
             try:
@@ -214,7 +220,17 @@ class Model(torch.nn.Module, Generic[DT], ABC):
             CheckpointError: when some part of the model cannot be written as data, or ``adapters_only`` is asked of a
                 model without adapters.
         """
-        save_state(self._complete_state(adapters_only=adapters_only), model_file)
+        save_state(self._complete_state(adapters_only=adapters_only), model_file, add_files=self._write_adapters)
+
+    def _write_adapters(self, folder: Path) -> None:
+        """Beside a model saved as a folder: each adapter once more in peft's own format, for others to read."""
+        embeddings = {
+            prefix: module
+            for prefix, module in self.named_modules()
+            if isinstance(module, TransformerEmbeddings) and module.peft_config is not None
+        }
+        for prefix, module in embeddings.items():
+            module._write_adapters(folder / "adapters" / (prefix if len(embeddings) > 1 else ""))
 
     def _complete_state(self, adapters_only: bool = False) -> dict[str, Any]:
         state = self._get_state_dict()
@@ -240,7 +256,7 @@ class Model(torch.nn.Module, Generic[DT], ABC):
                 "adapters_only=True needs embeddings with PEFT adapters, and this model has none. "
                 "Build them with TransformerEmbeddings(..., peft_config=...), or save the full model."
             )
-        return {**state, "state_dict": tensors, "base_models": bases}
+        return {**without_packed_bases(state), "state_dict": tensors, "base_models": bases}
 
     @classmethod
     def load(
@@ -249,7 +265,7 @@ class Model(torch.nn.Module, Generic[DT], ABC):
         *,
         dtype: DTypeLike = "auto",
         peft_config: Any = None,
-        base_model: Optional[Union[str, Path]] = None,
+        base_model: Optional[Union[str, Path, torch.nn.Module]] = None,
         merge_adapters: bool = False,
         device: Optional[Union[str, torch.device]] = None,
         allow_pickle: bool = False,
@@ -261,7 +277,9 @@ class Model(torch.nn.Module, Generic[DT], ABC):
             dtype: the floating-point type of the whole model; "auto" keeps what the file records.
             peft_config: adapter configuration for files that hold adapter weights without one, or to put new adapters
                 on a plain model.
-            base_model: where to find the transformer of a file saved with ``adapters_only``, if not under its name.
+            base_model: where to find the transformer of a file saved with ``adapters_only``, if not under its name. Or
+                a model in memory (or its embeddings, or a transformer): what the two have in common is held once, and
+                must not be trained any further.
             merge_adapters: fold the adapters into the base weights after loading.
             device: where to put the model; default ``flair.device``.
             allow_pickle: read files that contain arbitrary Python objects. Only for files you trust: reading such a

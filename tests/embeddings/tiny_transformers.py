@@ -19,7 +19,10 @@ CORPUS = [
     "0 1 2 3 4 5 6 7 8 9 a b c d e f g h i j k l m n o p q r s t u v w x y z",
 ]
 
-KINDS = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "t5", "gpt2", "xlm", "modernbert", "llama")
+KINDS = (
+    *("bert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta", "modernbert", "albert", "deberta-v2"),
+    *("t5", "gpt2", "llama", "qwen2", "xlm"),
+)
 
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24}
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -29,7 +32,7 @@ def _tokenizer(kind: str) -> Any:
     """A fast tokenizer of the family, trained on a few lines."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    if kind in ("bert", "distilbert", "electra"):
+    if kind in ("bert", "distilbert", "electra", "mpnet"):
         special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -42,7 +45,7 @@ def _tokenizer(kind: str) -> Any:
         )
         names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True))
         return tokenizer, names
-    if kind in ("roberta", "gpt2", "modernbert", "llama"):
+    if kind in ("roberta", "gpt2", "modernbert", "llama", "qwen2"):
         special = ["<|endoftext|>"] if kind == "gpt2" else ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -132,6 +135,29 @@ def _config(kind: str, vocabulary: int, positions: int) -> Any:
         )
     if kind == "llama":
         return transformers.LlamaConfig(**sizes, num_key_value_heads=2, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+    if kind == "qwen2":
+        return transformers.Qwen2Config(**sizes, num_key_value_heads=1, bos_token_id=0, eos_token_id=2)
+    if kind == "mpnet":
+        sizes["max_position_embeddings"] = positions + 2
+        return transformers.MPNetConfig(**sizes, **_NO_DROPOUT, pad_token_id=0, bos_token_id=2, eos_token_id=3)
+    if kind == "albert":
+        return transformers.AlbertConfig(
+            **sizes, embedding_size=8, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, pad_token_id=1
+        )
+    if kind == "deberta-v2":
+        return transformers.DebertaV2Config(
+            **sizes,
+            **_NO_DROPOUT,
+            relative_attention=True,
+            max_relative_positions=8,
+            pos_att_type=["p2c", "c2p"],
+            position_buckets=4,
+            norm_rel_ebd="layer_norm",
+            share_att_key=True,
+            position_biased_input=False,
+            type_vocab_size=0,
+            pad_token_id=1,
+        )
     if kind == "modernbert":
         return transformers.ModernBertConfig(
             **sizes, pad_token_id=1, bos_token_id=0, eos_token_id=2, cls_token_id=0, sep_token_id=2

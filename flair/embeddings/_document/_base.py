@@ -24,12 +24,7 @@ class TokenBasedDocumentEmbeddings(DocumentEmbeddings):
         raise NotImplementedError
 
     def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
-        empty = [sentence for sentence in sentences if len(sentence) == 0]
-        if empty:
-            raise ValueError(
-                f"{type(self).__name__} cannot embed a sentence without tokens, and {len(empty)} of "
-                f"{len(sentences)} have none. Remove them first (corpus.filter_empty_sentences())."
-            )
+        refuse_empty(self, sentences)
         tokens, lengths = self.embeddings.encode_tokens(sentences)
         weight = next(self.parameters(), None)
         return self._pool_tokens(tokens if weight is None else tokens.to(weight.dtype), lengths)
@@ -37,6 +32,16 @@ class TokenBasedDocumentEmbeddings(DocumentEmbeddings):
     def _add_embeddings_internal(self, sentences: list[Sentence]) -> None:
         for sentence, vector in zip(sentences, self.encode_documents(sentences), strict=True):
             sentence.set_embedding(self.name, vector)
+
+
+def refuse_empty(embedding: DocumentEmbeddings, sentences: list[Sentence]) -> None:
+    """Raise the ValueError of embeddings that make a vector out of a sentence's tokens."""
+    empty = sum(1 for sentence in sentences if len(sentence) == 0)
+    if empty:
+        raise ValueError(
+            f"{type(embedding).__name__} cannot embed a sentence without tokens, and {empty} of "
+            f"{len(sentences)} have none. Remove them first (corpus.filter_empty_sentences())."
+        )
 
 
 def stack(embeddings: Union[TokenEmbeddings, list[TokenEmbeddings]]) -> StackedEmbeddings:

@@ -56,8 +56,7 @@ class DocumentPoolEmbeddings(TokenBasedDocumentEmbeddings):
         return self.__embedding_length
 
     def embed(self, sentences: Union[list[Sentence], Sentence]) -> list[Sentence]:
-        if not isinstance(sentences, list):
-            sentences = [sentences]
+        sentences = self._as_list(sentences)
         self._add_embeddings_internal(sentences)  # the layer may have changed since: always embedded anew
         return sentences
 

@@ -45,8 +45,7 @@ class StackedEmbeddings(TokenEmbeddings):
 
     def embed(self, sentences: Union[Sentence, list[Sentence]], static_embeddings: bool = True) -> list[Sentence]:  # type: ignore[override]
         """Write every member's vectors onto the tokens."""
-        if not isinstance(sentences, list):
-            sentences = [sentences]
+        sentences = self._as_list(sentences)
         for embedding in self.embeddings:
             embedding.embed(sentences)
         return sentences

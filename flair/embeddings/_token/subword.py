@@ -15,6 +15,7 @@ from torch.nn import functional
 from flair import _runtime
 from flair.class_utils import lazy_import
 from flair.data.sentence import Sentence
+from flair.embeddings._token.gensim_file import refuse_unsafe
 from flair.embeddings._token.rows import RowEmbeddings, words_of
 from flair.embeddings._token.vectors import read_vectors
 from flair.embeddings.base import register_embeddings
@@ -198,6 +199,7 @@ class FastTextEmbeddings(RowEmbeddings):
 
         Raises:
             ValueError: no such file.
+            UnsafeCheckpointError: a file of gensim that could run code.
             ImportError: gensim is not installed.
         """
         super().__init__()
@@ -211,6 +213,8 @@ class FastTextEmbeddings(RowEmbeddings):
         load_facebook, keyed_vectors = lazy_import(
             "word-embeddings", "gensim.models.fasttext", "load_facebook_vectors", "FastTextKeyedVectors"
         )
+        if path.suffix != ".bin":
+            refuse_unsafe(path)
         self.precomputed_word_embeddings = (
             load_facebook(str(path)) if path.suffix == ".bin" else keyed_vectors.load(str(path))
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 
+from flair.checkpoint.errors import CheckpointError, UnsafeCheckpointError
 from flair.class_utils import lazy_import
+from flair.embeddings._token.gensim_file import read_table
 
 _INITIAL_ROWS = 1024
 _DIGIT = re.compile(r"\d")
@@ -31,34 +32,34 @@ def read_vectors(path: Path, no_header: bool = False) -> tuple[list[str], np.nda
         The words, and a float32 matrix ``[words, dimensions]``.
 
     Raises:
-        ValueError: for a line that does not fit, naming file and line.
+        ValueError: for a line that does not fit, naming file and line, and for damaged files.
+        UnsafeCheckpointError: for a file of gensim that could run code.
         ImportError: gensim is needed and not installed.
     """
     if path.suffix == ".txt":
         return _read_text(path, no_header)
-    (keyed_vectors,) = lazy_import("word-embeddings", "gensim.models", "KeyedVectors")
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Pass the file of vectors in it.")
-    binary = path.suffix == ".bin"
+    if path.suffix != ".bin":
+        try:
+            return read_table(path)
+        except UnsafeCheckpointError:
+            raise
+        except CheckpointError as error:
+            raise ValueError(str(error)) from error
+    (keyed_vectors,) = lazy_import("word-embeddings", "gensim.models", "KeyedVectors")
     try:
-        if binary:
-            vectors = keyed_vectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
-        else:
-            vectors = keyed_vectors.load(str(path))
+        vectors = keyed_vectors.load_word2vec_format(str(path), binary=True, unicode_errors="replace")
         matrix = np.asarray(vectors.vectors, dtype=np.float32)
-    except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, MemoryError) as error:
         raise ValueError(
-            f"{path} holds no word vectors: it cannot be read as "
-            f"{'word2vec binary' if binary else 'what KeyedVectors.save of gensim wrote'} ({error}). "
-            "Files of word2vec text need the suffix .txt, of word2vec binary .bin."
+            f"{path} holds no word vectors: it cannot be read as word2vec binary ({type(error).__name__}: {error}). It "
+            "may be cut off. Files of word2vec text need the suffix .txt; what KeyedVectors.save of gensim wrote has "
+            "any other."
         ) from error
-    keys = getattr(vectors, "key_to_index", None)
-    order = keys if keys is not None else {word: row.index for word, row in vectors.vocab.items()}
-    words = [word for word, _ in sorted(order.items(), key=lambda item: item[1])]
+    words = list(vectors.index_to_key)
     if len(words) != len(matrix):
-        raise ValueError(
-            f"{path} names {len(words)} words and holds {len(matrix)} vectors: the files do not belong together."
-        )
+        raise ValueError(f"{path} names {len(words)} words and holds {len(matrix)} vectors: it is damaged.")
     return words, matrix
 
 

@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 import torch
 
+from flair import _runtime
+from flair.embeddings._transformer.adapter_files import can_be_exported, fill_adapter, read_config, write_adapter
 from flair.embeddings._transformer.peft_config import (
     PREPENDING,
     AdapterState,
-    checked,
-    config_from_dict,
     config_to_dict,
     for_rebuilding,
     method_name,
     read_peft_config,
 )
-
-_WRAPPINGS = (".token_adapter.base_layer.", ".base_layer.", ".original_module.")
-"""What peft puts between a module's name and its own weights."""
+from flair.embeddings._transformer.peft_names import base_weights, belongs_to_adapter
+from flair.embeddings._transformer.prompts import fit_prompt, why_prompt_fails
+from flair.embeddings._transformer.quantised import prepared
 
 
 def is_wrapped(model: torch.nn.Module) -> bool:
     """Whether adapters are around this model."""
     return hasattr(model, "peft_config") and hasattr(model, "base_model") and hasattr(model, "get_base_model")
-
-
-def base_weights(incoming: dict[str, Any], own: Iterable[str]) -> dict[str, Any]:
-    """From a wrapped model's state dict: the weights of the bare model, under the bare model's names."""
-    own = set(own)
-    found: dict[str, Any] = {}
-    for key, value in incoming.items():
-        bare = key.removeprefix("base_model.")
-        for wrapping in _WRAPPINGS:
-            bare = bare.replace(wrapping, ".")
-        for name in (bare.removeprefix("model."), bare):
-            if name in own:
-                found.setdefault(name, value)
-                break
-    return found
 
 
 class AdapterMixin:
@@ -56,6 +42,8 @@ class AdapterMixin:
 
         def train(self, mode: bool = True) -> Any: ...
 
+        def register_load_state_dict_post_hook(self, hook: Any) -> Any: ...
+
         def _materialise(self) -> None: ...
 
         def _max_length(self) -> int | None: ...
@@ -65,7 +53,10 @@ class AdapterMixin:
     def _init_adapters(self, peft_config: Any, checkpointing: Optional[dict[str, Any]]) -> None:
         self.peft_gradient_checkpointing_kwargs = checkpointing
         self._adapters_disabled = False
+        self._shared: list[list[str]] = []
+        self._held_elsewhere: set[str] = set()
         self._pending: AdapterState | None = None
+        self.register_load_state_dict_post_hook(_after_loading)
         if peft_config is None:
             return
         state = read_peft_config(peft_config)
@@ -74,29 +65,55 @@ class AdapterMixin:
             self._pending = state
             return
         if state.folders:
-            self._wrap_saved(state)
+            self._wrap_saved(state.folders)
         else:
-            self._wrap({name: checked(config_from_dict(values)) for name, values in state.adapters.items()})
+            self._wrap(state.configs())
         self._after_wrapping()
 
-    def _wrap(self, configs: dict[str, Any]) -> None:
+    def _wrap(self, configs: dict[str, Any], known_to_work: bool = False) -> None:
         """Put adapters around the bare model."""
         import peft
 
         for name, config in configs.items():
+            learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            if config.is_prompt_learning:
+                fit_prompt(config, self.base_model())
             try:
-                if is_wrapped(self.model):
-                    self.model.add_adapter(name, config)
-                else:
-                    self.model = peft.get_peft_model(self.model, config, adapter_name=name)
-            except (ValueError, KeyError) as error:
+                with _without_false_alarms():
+                    if is_wrapped(self.model):
+                        self.model.add_adapter(name, config)
+                    else:
+                        self.model = peft.get_peft_model(self.model, config, adapter_name=name)
+            except (ValueError, KeyError, AssertionError) as error:
                 raise ValueError(_explain_targets(self.model, config, error)) from error
+            if config.is_prompt_learning and not known_to_work:
+                reason = why_prompt_fails(self.model)
+                if reason is not None:
+                    self._take_back(name, learning)
+                    raise ValueError(reason)
+            _keep_indices(self.model)
+            _warn_of_unmatched(self.base_model(), config)
 
-    def _wrap_saved(self, state: AdapterState) -> None:
-        import peft
+    def _wrap_saved(self, folders: dict[str, str]) -> None:
+        """Put adapters of peft's format around the model and load their weights."""
+        for name, folder in folders.items():
+            config = read_config(folder)
+            learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            self._wrap({name: config})
+            try:
+                fill_adapter(self.model, name, folder)
+            except ValueError:
+                self._take_back(name, learning)
+                raise
 
-        for name, folder in state.folders.items():
-            self.model = peft.PeftModel.from_pretrained(self.model, folder, adapter_name=name, is_trainable=True)
+    def _take_back(self, name: str, learning: list[torch.nn.Parameter]) -> None:
+        """Remove an adapter that turned out not to fit; the parameters given learn again."""
+        if len(self.model.peft_config) > 1:
+            self.model.delete_adapter(name)
+        else:
+            self.model = self._unloaded(self.model)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
     def _after_wrapping(self) -> None:
         """Mode, length limit and gradient checkpointing follow for the adapters' own modules."""
@@ -105,18 +122,25 @@ class AdapterMixin:
             self.stride = (self._max_length() or 2 * self.stride) // 2
         if self.peft_gradient_checkpointing_kwargs:
             base = self.base_model()
-            base.gradient_checkpointing_enable(self.peft_gradient_checkpointing_kwargs)
+            # transformers 5.20 and later have a new name for it
+            enable = getattr(base, "activation_checkpointing_enable", base.gradient_checkpointing_enable)
+            enable(self.peft_gradient_checkpointing_kwargs)
             base.enable_input_require_grads()
 
-    def _wrap_pending(self) -> None:
-        """Wrap with adapters for which no weights came."""
+    def _wrap_pending(self, weights_follow: bool = False) -> None:
+        """Put the adapters that waited for the base weights around them."""
         if self._pending is None:
             return
         state, self._pending = self._pending, None
         if state.folders:
-            self._wrap_saved(state)
+            self._wrap_saved(state.folders)
+        elif not weights_follow:
+            self._wrap(state.configs())
         else:
-            self._wrap({name: for_rebuilding(values) for name, values in state.adapters.items()})
+            self._wrap({n: for_rebuilding(values) for n, values in state.adapters.items()}, known_to_work=True)
+            for name, values in state.adapters.items():
+                if "init_lora_weights" in values:  # readers of an exported adapter repeat what was done to the base
+                    self.model.peft_config[name].init_lora_weights = values["init_lora_weights"]
         self._restore(state)
 
     def _restore(self, state: AdapterState) -> None:
@@ -133,14 +157,33 @@ class AdapterMixin:
         self._after_wrapping()
 
     def _load_adapters(self, incoming: dict[str, Any]) -> None:
-        """Base weights in, adapters around them, before torch copies the wrapped model's state dict."""
+        """Base weights in, adapters around them, before torch copies the wrapped model's state dict.
+
+        ``incoming`` may come from a plain transformer: its weights then get the names that they have under adapters,
+        and the adapters are new.
+        """
         if self._pending is not None:
             own = self.model.state_dict()
-            weights = base_weights(incoming, own)
-            self.model.load_state_dict(weights, strict=False)
-            self._wrap_pending()
+            is_plain = own.keys() >= incoming.keys()
+            self._shared = _shared_parameters(self.model)
+            self.model.load_state_dict(base_weights(incoming, own), strict=False, assign=True)
+            self._share_again()
+            self._wrap_pending(weights_follow=not is_plain)
+            if is_plain:
+                incoming.clear()
+                incoming.update(self.model.state_dict())
         if is_wrapped(self.model):
             self._match_dtypes(incoming)
+            self._shared = _shared_parameters(self.model)
+
+    def _share_again(self) -> None:
+        """Assigned weights are one parameter a name: those that adapters shared between layers become one again."""
+        for first, *others in self._shared:
+            parameter = self.model.get_parameter(first)
+            for name in others:
+                path, _, leaf = name.rpartition(".")
+                setattr(self.model.get_submodule(path), leaf, parameter)
+        self._shared = []
 
     def _match_dtypes(self, incoming: dict[str, Any]) -> None:
         """Adapter weights keep the precision they were saved with, whatever peft would give new ones."""
@@ -149,7 +192,9 @@ class AdapterMixin:
             stored = incoming.get(name)
             if name in base or not isinstance(stored, torch.Tensor) or not tensor.is_floating_point():
                 continue
-            if stored.is_floating_point() and stored.dtype != tensor.dtype and _belongs_to_adapter(name):
+            if not stored.is_floating_point() or stored.dtype == tensor.dtype:
+                continue
+            if belongs_to_adapter(name, self.model.peft_config):
                 tensor.data = tensor.data.to(stored.dtype)
 
     def _adapter_params(self) -> dict[str, Any] | None:
@@ -170,6 +215,10 @@ class AdapterMixin:
     def base_model(self) -> Any:
         """The transformer inside, without adapters' wrapper (their layers stay in it)."""
         return self.model.get_base_model() if is_wrapped(self.model) else self.model
+
+    def _without_adapters(self) -> Any:
+        """The bare transformer; a copy of it if there are adapters."""
+        return self._unloaded(copy.deepcopy(self.model)) if is_wrapped(self.model) else self.model
 
     @property
     def peft_config(self) -> Any:
@@ -238,8 +287,8 @@ class AdapterMixin:
         if state.folders:
             self.load_adapter(state.folders["default"], adapter_name)
             return
-        (values,) = state.adapters.values()
-        self._wrap({adapter_name: checked(config_from_dict(values))})
+        (config,) = state.configs().values()
+        self._wrap({adapter_name: config})
         self.set_adapter(adapter_name)
         self._after_wrapping()
 
@@ -250,25 +299,9 @@ class AdapterMixin:
             ValueError: the name is taken, or the method does not apply.
             FileNotFoundError: no adapter lies there.
         """
-        import peft
-
         self._materialise()
         self._check_new(adapter_name)
-        try:
-            checked(peft.PeftConfig.from_pretrained(str(path)))
-        except (ValueError, OSError) as error:
-            if "adapter_config" not in str(error) and not isinstance(error, OSError):
-                raise
-            raise FileNotFoundError(
-                f"No adapter at {str(path)!r}: expected a folder with adapter_config.json and "
-                f"adapter_model.safetensors, or a name on the hub ({error})."
-            ) from error
-        if is_wrapped(self.model):
-            self.model.load_adapter(str(path), adapter_name, is_trainable=True)
-        else:
-            self.model = peft.PeftModel.from_pretrained(
-                self.model, str(path), adapter_name=adapter_name, is_trainable=True
-            )
+        self._wrap_saved({adapter_name: str(path)})
         self.set_adapter(adapter_name)
         self._after_wrapping()
 
@@ -276,18 +309,23 @@ class AdapterMixin:
         """Write one adapter to a folder in peft's format (the active one by default).
 
         Only the adapter is written, not the embedding matrix that holds the [FLERT] token.
+
+        Raises:
+            ValueError: no such adapter, or one that has changed the base weights irreproducibly (``pissa_niter_*``,
+                LoRA-GA, CorDA, LoftQ).
         """
         self._materialise()
         name = adapter_name or next(iter(self.active_adapters()), None)
         self._check_known(name)
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            self.model.save_pretrained(scratch, selected_adapters=[name], save_embedding_layers=False)
-            written = Path(scratch) if name == "default" else Path(scratch) / str(name)
-            for file in written.iterdir():
-                if file.is_file():
-                    file.replace(folder / file.name)
+        write_adapter(self.model, str(name), path)
+
+    def _write_adapters(self, folder: Path) -> None:
+        """Every adapter into a folder of its name."""
+        for name, config in self.model.peft_config.items():
+            if can_be_exported(config):
+                write_adapter(self.model, name, folder / name)
+            else:
+                _runtime.logger.info(f"The adapter {name!r} changed the base weights: no adapter folder can hold that.")
 
     def disable_adapters(self) -> None:
         """Compute with the bare transformer until :meth:`enable_adapters`."""
@@ -313,7 +351,7 @@ class AdapterMixin:
         if not remaining:
             self.model = self._unloaded(self.model)
             self._adapters_disabled = False
-            self.model.requires_grad_(True)
+            prepared(self.model.requires_grad_(True))
             return
         if adapter_name in self.active_adapters():
             self.set_adapter(remaining[0])
@@ -410,16 +448,69 @@ def _without_marks(model: Any) -> Any:
     return model
 
 
-def _belongs_to_adapter(name: str) -> bool:
-    """Whether a parameter of a wrapped model is no weight of the bare transformer."""
-    return any(part in name for part in (".lora_", ".default", ".modules_to_save.", "prompt_encoder.", ".ln_tuning_"))
+def _after_loading(embedding: AdapterMixin, outcome: Any) -> None:
+    embedding._share_again()
+    outcome.missing_keys[:] = [key for key in outcome.missing_keys if key not in embedding._held_elsewhere]
+    embedding._held_elsewhere = set()
+
+
+def _shared_parameters(model: Any) -> list[list[str]]:
+    """For each parameter with several names: its names."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+@contextmanager
+def _without_false_alarms() -> Iterator[None]:
+    """Peft asks transformers by a deprecated name, which is no concern of the user's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+        yield
+
+
+def _kinds(base: Any) -> tuple[list[str], list[str]]:
+    """The last parts of the names of linear modules, and of other modules with weights of their own."""
+    linear: set[str] = set()
+    other: set[str] = set()
+    for name, module in base.named_modules():
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D":
+            linear.add(name.rpartition(".")[2])
+        elif name and module._parameters:
+            other.add(name.rpartition(".")[2])
+    return sorted(linear), sorted(other - linear)
 
 
 def _explain_targets(model: Any, config: Any, error: Exception) -> str:
-    """Peft's complaint, and the linear modules that target_modules could name."""
+    """Peft's complaint, and the modules that target_modules could name."""
     base = model.get_base_model() if is_wrapped(model) else model
-    kinds = sorted({name.rpartition(".")[2] for name, m in base.named_modules() if isinstance(m, torch.nn.Linear)})
-    message = f"{type(config).__name__} does not fit {type(base).__name__}: {error}"
+    message = f"{type(config).__name__} does not fit {type(base).__name__}: {str(error).rstrip('. ')}."
     if "target" in str(error).lower():
-        message += f" Linear modules of this model, for target_modules: {', '.join(kinds)}."
+        linear, other = _kinds(base)
+        message += f" Linear modules of this model, for target_modules: {', '.join(linear)}."
+        message += f" Other modules with weights: {', '.join(other)}." if other else ""
     return message
+
+
+def _keep_indices(model: Any) -> None:
+    """SHiRA notes which weights it changes in a plain dict; as buffers the notes get into files."""
+    for module in model.modules():
+        indices = vars(module).get("shira_indices")
+        if isinstance(indices, dict):
+            from peft.tuners._buffer_dict import BufferDict
+
+            del module.shira_indices
+            module.shira_indices = BufferDict(indices, persistent=True)
+
+
+def _warn_of_unmatched(base: Any, config: Any) -> None:
+    """Peft is silent about modules_to_save that the model does not have."""
+    names = {name for name, _ in base.named_modules()}
+    wanted = getattr(config, "modules_to_save", None) or []
+    absent = [want for want in wanted if not any(f".{name}".endswith(f".{want}") for name in names)]
+    if absent:
+        _runtime.logger.warning(
+            f"modules_to_save names {', '.join(map(repr, absent))}, which {type(base).__name__} does not have: "
+            f"no effect. (The head of a flair model is always trained and saved.)"
+        )

@@ -21,6 +21,7 @@ from flair.data.units import Token
 from flair.embeddings._transformer import layout
 from flair.embeddings._transformer.chunks import CPU_OVERHEAD, CUDA_OVERHEAD, plan_chunks
 from flair.embeddings._transformer.inputs import OUTSIDE, SubTokenizer, SubTokens, pad_rows
+from flair.embeddings._transformer.pooling import combine_strided_tensors, pool_documents, pool_tokens
 from flair.embeddings._transformer.tokenizer_files import image_processor_from_bytes, pack, tokenizer_from_bytes
 from flair.embeddings.base import Embeddings
 
@@ -103,6 +104,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         self.feature_extractor = feature_extractor
         self.use_context_separator = use_context_separator
         self.cls_pooling = cls_pooling
+        self.subtoken_pooling: str = "first"
         self.tokenizer_needs_ocr_boxes = layout.tokenizer_needs_boxes(tokenizer)
         self.needs_manual_ocr = self.tokenizer_needs_ocr_boxes if needs_manual_ocr is None else needs_manual_ocr
         self.static_embeddings = not fine_tune
@@ -257,6 +259,31 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
 
     def _input_device(self) -> torch.device:
         return self.force_device or _runtime.device
+
+    def _pool_states(
+        self,
+        hidden_states: torch.Tensor,
+        word_ids: Optional[torch.Tensor],
+        token_lengths: Optional[torch.Tensor],
+        sub_token_lengths: Optional[torch.Tensor],
+        windows: Optional[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """From ``[rows, positions, hidden]`` to the outputs of :meth:`_forward_tensors`; windows are stitched first."""
+        if windows is not None and self.stride > 0 and _meet_again(windows):
+            half, limit = self.stride // 2, self._max_length() or hidden_states.shape[1]
+            hidden_states = combine_strided_tensors(hidden_states, windows, half, limit, 0)
+            if word_ids is not None:
+                word_ids = combine_strided_tensors(word_ids, windows, half, limit, OUTSIDE)
+        result: dict[str, torch.Tensor] = {}
+        if self.document_embedding:
+            result["document_embeddings"] = pool_documents(
+                hidden_states, sub_token_lengths, self.cls_pooling, self.initial_cls_token
+            )
+        if self.token_embedding:
+            assert word_ids is not None
+            assert token_lengths is not None
+            result["token_embeddings"] = pool_tokens(hidden_states, word_ids, token_lengths, self.subtoken_pooling)
+        return result
 
     # -- inputs -------------------------------------------------------------------------------------------------------
 
@@ -413,3 +440,8 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
     def create_from_state(cls, **state: Any) -> TransformerBaseEmbeddings:
         """Call the constructor with saved arguments; subclasses drop those that their class fixes."""
         return cls(**state)
+
+
+def _meet_again(windows: torch.Tensor) -> bool:
+    """Whether a sentence has more than one row. A traced network must be prepared for it, whatever its example has."""
+    return torch.jit.is_tracing() or bool((windows[1:] == windows[:-1]).any())

@@ -7,7 +7,7 @@ that were unfrozen, embedding rows that were added and methods that change the b
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,9 @@ import torch
 
 from flair.checkpoint import CheckpointError
 from flair.embeddings._transformer.loading import load_config, load_model
-
-
-def bare_name(key: str) -> str:
-    """The name a weight has in the plain transformer: without the wrappers of peft and of the embedding."""
-    name = key.removeprefix("model.")
-    for prefix in ("base_model.model.", "base_model."):
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix)
-            break
-    return name.replace(".base_layer.", ".").replace(".original_module.", ".")
+from flair.embeddings._transformer.peft_names import bare_name, without_wrappings
+from flair.embeddings._transformer.quantised import PACKED
+from flair.embeddings.transformer import TransformerEmbeddings
 
 
 def fingerprint(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -57,8 +50,11 @@ def split_base(embedding: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[dic
     rows: dict[str, int] = {}
     kept: dict[str, torch.Tensor] = {}
     used: dict[str, torch.Tensor] = {}
+    names = {key: bare_name(key) for key in tensors}
+    known = {_place(tensors[key]): name for key, name in names.items() if name in reference}
     for key, tensor in tensors.items():
-        bare = bare_name(key)
+        # prompt tuning keeps the word embeddings under a second name
+        bare = known.get(_place(tensor), names[key])
         base = reference.get(bare)
         if base is not None:
             base = base.to(tensor.dtype)
@@ -83,6 +79,18 @@ def split_base(embedding: Any, tensors: Mapping[str, torch.Tensor]) -> tuple[dic
     return description, kept
 
 
+def without_packed_bases(state: Any) -> Any:
+    """A model's state without quantised transformers, which are loaded from where they came from."""
+    if isinstance(state, dict):
+        return {key: without_packed_bases(value) for key, value in state.items() if key != PACKED}
+    return [without_packed_bases(item) for item in state] if isinstance(state, list) else state
+
+
+def _place(tensor: torch.Tensor) -> tuple[int, torch.Size]:
+    """Equal for two names of one tensor."""
+    return tensor.data_ptr(), tensor.shape
+
+
 def _extends(tensor: torch.Tensor, base: torch.Tensor) -> bool:
     """Whether a matrix is the base's with rows added below."""
     return (
@@ -93,41 +101,131 @@ def _extends(tensor: torch.Tensor, base: torch.Tensor) -> bool:
     )
 
 
+def add_base(
+    tensors: Mapping[str, torch.Tensor],
+    bases: Mapping[str, Mapping[str, Any]],
+    location: str | Path | torch.nn.Module | None = None,
+) -> tuple[dict[str, torch.Tensor], set[str]]:
+    """Complete the tensors of a file with those of the base transformer.
+
+    Args:
+        tensors: what the file holds.
+        bases: what :func:`split_base` recorded, by the prefix of the embedding; empty for a file that holds all.
+        location: where the base transformer is, if not under its recorded name; or a model in memory that has it,
+            whose tensors are used as they are.
+
+    Returns:
+        All tensors, and the names of those that belong to a model in memory too.
+
+    Raises:
+        CheckpointError: the base cannot be found, or is not the one that the adapters were trained on.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for prefix, description in bases.items():
+        start = f"{prefix}."
+        stored = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+        found.update({f"{prefix}.{key}": value for key, value in fetch_base(description, stored, location).items()})
+    if not isinstance(location, torch.nn.Module):
+        return {**tensors, **found}, set()
+    if not bases:
+        found = _held_already(tensors, location)
+    return {**tensors, **found}, set(found)
+
+
+def _held_already(tensors: Mapping[str, torch.Tensor], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a full file that a model in memory has, to the bit."""
+    references = list(_references_in(model))
+    found: dict[str, torch.Tensor] = {}
+    for key, tensor in tensors.items():
+        parts = without_wrappings(key).split(".")
+        for own in (reference.get(".".join(parts[n:])) for n in range(len(parts) - 1) for reference in references):
+            if own is not None and own.dtype == tensor.dtype and torch.equal(own.cpu(), tensor):
+                found[key] = own
+                break
+    twins = {_place(tensors[key]): own for key, own in found.items()}
+    found.update({key: twins[_place(tensor)] for key, tensor in tensors.items() if _place(tensor) in twins})
+    if not found:
+        raise CheckpointError(
+            f"The {type(model).__name__} given as base_model has no weight in common with this model: its transformer "
+            "is another, has another dtype, or was trained. Load without base_model=... ."
+        )
+    return found
+
+
 def fetch_base(
-    description: Mapping[str, Any], stored: Mapping[str, torch.Tensor], location: str | Path | None = None
+    description: Mapping[str, Any],
+    stored: Mapping[str, torch.Tensor],
+    location: str | Path | torch.nn.Module | None = None,
 ) -> dict[str, torch.Tensor]:
     """Get back the weights that a file saved with ``adapters_only`` left out.
 
     Args:
         description: what :func:`split_base` recorded.
         stored: the stored tensors of this embedding, by state-dict key; added rows are put below the base's.
-        location: where the base transformer is, if not under its recorded name.
+        location: where the base transformer is, if not under its recorded name; or a model that has it.
 
     Raises:
         CheckpointError: the base cannot be found, or is not the one that the adapters were trained on.
     """
-    reference = _load_reference(description["name"], description["revision"], location)
+    if not isinstance(location, torch.nn.Module):
+        reference = _load_reference(description["name"], description["revision"], location)
+        return _matched(description, stored, reference, repr(str(location or description["name"])))
+    errors = []
+    for reference in _references_in(location):
+        try:
+            return _matched(description, stored, reference, f"the given {type(location).__name__}")
+        except CheckpointError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _matched(
+    description: Mapping[str, Any],
+    stored: Mapping[str, torch.Tensor],
+    reference: Mapping[str, torch.Tensor],
+    where: str,
+) -> dict[str, torch.Tensor]:
+    """The omitted tensors out of a base, under their names in the model."""
     dtypes = description["dtypes"]
     found: dict[str, torch.Tensor] = {}
     used: dict[str, torch.Tensor] = {}
-    where = location or description["name"]
     for key, bare in description["keys"].items():
         if bare not in reference:
-            raise CheckpointError(
-                f"The base transformer at {str(where)!r} has no weight {bare!r}: it is another model."
-            )
-        kind = dtypes if isinstance(dtypes, str) else dtypes[key]
-        used[bare] = found[key] = reference[bare].to(getattr(torch, kind))
+            raise CheckpointError(f"The base transformer at {where} has no weight {bare!r}: it is another model.")
+        base = reference[bare].to(getattr(torch, dtypes if isinstance(dtypes, str) else dtypes[key]))
+        used[bare] = found[key] = base
+        rows = description["rows"].get(key)
+        if rows is not None:
+            used[bare] = base[:rows]
+            added = stored[key].to(base.dtype)
+            if len(base) == rows or not torch.equal(base[rows:].cpu(), added):
+                found[key] = torch.cat([used[bare], added.to(base.device)])
     actual = fingerprint(used)
     if actual != description["fingerprint"]:
         raise CheckpointError(
-            f"The base transformer at {str(where)!r} is not the one these adapters were trained on (fingerprint "
+            f"The base transformer at {where} is not the one these adapters were trained on (fingerprint "
             f"{actual[:12]}…, expected {description['fingerprint'][:12]}…). "
             "Pass the right one: load(path, base_model=...)."
         )
-    for key in description["rows"]:
-        found[key] = torch.cat([found[key], stored[key].to(found[key].dtype)])
     return found
+
+
+def _references_in(model: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """The weights of each transformer in a model, an embedding or a bare transformer, under their bare names.
+
+    Raises:
+        CheckpointError: there is none in it.
+    """
+    embeddings: list[Any] = [module for module in model.modules() if isinstance(module, TransformerEmbeddings)]
+    if not embeddings and not hasattr(model, "get_input_embeddings"):
+        raise CheckpointError(
+            f"The {type(model).__name__} given as base_model has no transformer in it. Pass a model with transformer "
+            "embeddings, such embeddings, a transformer, or where one is stored."
+        )
+    for embedding in embeddings:
+        embedding._materialise()
+    for module in embeddings or [model]:
+        yield {bare_name(key): tensor for key, tensor in module.state_dict().items()}
 
 
 def _load_reference(name: str, revision: str | None, location: str | Path | None) -> dict[str, torch.Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flair.embeddings.base import DocumentEmbeddings, register_embeddings
-from flair.embeddings.transformer import TransformerEmbeddings
+from flair.embeddings.transformer import TransformerEmbeddings, TransformerOnnxDocumentEmbeddings
 
 
 @register_embeddings
 class TransformerDocumentEmbeddings(DocumentEmbeddings, TransformerEmbeddings):
     """One vector a sentence."""
+
+    onnx_cls = TransformerOnnxDocumentEmbeddings
 
     def __init__(
         self,

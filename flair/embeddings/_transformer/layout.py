@@ -46,7 +46,7 @@ def page_tensors(
     boxes[:, :] = getattr(tokenizer, "pad_token_box", [0, 0, 0, 0])
     edges = {
         tokenizer.cls_token_id: getattr(tokenizer, "cls_token_box", [0, 0, 0, 0]),
-        tokenizer.sep_token_id: getattr(tokenizer, "sep_token_box", [1000, 1000, 1000, 1000]),
+        tokenizer.sep_token_id: getattr(tokenizer, "sep_token_box", [0, 0, 0, 0]),
     }
     row = 0
     for sentence, sub_tokens in zip(sentences, encoded, strict=True):
@@ -59,8 +59,17 @@ def page_tensors(
             row += 1
     tensors = {"bbox": torch.from_numpy(boxes)}
     if feature_extractor is not None:
-        images = [sentence.get_metadata("image") for sentence in sentences]
+        images = [_page(sentence) for sentence in sentences]
         pixels = feature_extractor(images, return_tensors="pt")["pixel_values"]
         repeats = torch.tensor([len(sub_tokens.rows) for sub_tokens in encoded])
         tensors["pixel_values"] = pixels.repeat_interleave(repeats, dim=0)
     return tensors
+
+
+def _page(sentence: Sentence) -> Any:
+    if not sentence.has_metadata("image"):
+        raise ValueError(
+            f"This model looks at the page, and {sentence.text[:60]!r} has none. Set it: "
+            f"sentence.add_metadata('image', PIL.Image.open(path).convert('RGB'))."
+        )
+    return sentence.get_metadata("image")

@@ -158,7 +158,7 @@ class _PatientBars:
                 self._set_hook(self._users_hook)
 
 
-_patient_bars = _PatientBars()
+patient_bars = _PatientBars()
 
 
 def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torch.nn.Module:
@@ -169,7 +169,7 @@ def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torc
     options = dict(options)
     wanted = _requested_dtype(dtype, options)
     options[_dtype_keyword()] = wanted
-    with _patient_bars:
+    with patient_bars:
         model = from_hub(_model_class(config).from_pretrained, name, config=config, **options)
     if config.model_type in ENCODER_DECODERS and common_dtype(model.parameters()) == torch.bfloat16:
         model.to(torch.bfloat16)  # transformers 4.50 leaves T5's feed-forward outputs, and so its states, in float32
@@ -201,6 +201,7 @@ def build_model(config: Any, dtype: DTypeLike, **options: Any) -> torch.nn.Modul
             model = model_class._from_config(config, **{_dtype_keyword(): wanted})
     if attention is not None and getattr(model.config, "_attn_implementation", None) is None:
         model.config._attn_implementation = attention
+    model.tie_weights()  # transformers 5 ties when it draws the weights, which it does not do here
     model.eval()
     return model
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+import difflib
+import warnings
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,12 @@ class AdapterState:
     enabled: bool = True
     folders: dict[str, str] = field(default_factory=dict)
     """Where the weights of adapters lie that were named by a path."""
+    objects: dict[str, Any] = field(default_factory=dict)
+    """The configurations as the user gave them: they may hold what no file can (SHiRA's mask function)."""
+
+    def configs(self) -> dict[str, Any]:
+        """A ``PeftConfig`` for each adapter, to wrap a model with for the first time."""
+        return self.objects or {name: checked(config_from_dict(values)) for name, values in self.adapters.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """What saved files carry."""
@@ -78,7 +87,12 @@ def config_to_dict(config: Any) -> dict[str, Any]:
     return plain(config.to_dict())
 
 
-def _peft() -> Any:
+def installed_peft() -> Any:
+    """The package peft.
+
+    Raises:
+        ImportError: it is not installed.
+    """
     try:
         import peft
     except ImportError as error:
@@ -92,7 +106,7 @@ def config_from_dict(values: dict[str, Any]) -> Any:
     Raises:
         ValueError: without a ``peft_type``, or with one that the installed peft does not know.
     """
-    peft = _peft()
+    peft = installed_peft()
     values = dict(values)
     name = values.get("peft_type")
     name = getattr(name, "value", name)
@@ -103,7 +117,18 @@ def config_from_dict(values: dict[str, Any]) -> Any:
             f"{', '.join(known)}. A newer peft may know it: pip install -U peft."
         )
     _refuse(name)
+    values["peft_type"] = name
     return peft.PeftConfig.from_peft_type(**values)
+
+
+def _refuse_unknown(values: dict[str, Any], config: Any) -> None:
+    """What a user misspelt must not go unnoticed (in a file, an unknown option is one of a newer peft)."""
+    known = [field.name for field in fields(config)]
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else f" It takes: {', '.join(known)}."
+            raise ValueError(f"peft_config has {key!r}, which {type(config).__name__} does not take.{hint}")
 
 
 def checked(config: Any) -> Any:
@@ -112,7 +137,7 @@ def checked(config: Any) -> Any:
     Raises:
         ValueError: a method that does not apply to feature extraction, with the reason.
     """
-    peft = _peft()
+    peft = installed_peft()
     _refuse(method_name(config))
     wanted = peft.TaskType.FEATURE_EXTRACTION
     task = getattr(config.task_type, "value", config.task_type)
@@ -140,13 +165,17 @@ def for_rebuilding(values: dict[str, Any]) -> Any:
     """The configuration to wrap a model with whose adapter weights are loaded afterwards.
 
     Initialisations that read data or change the base weights (PiSSA, OLoRA, CorDA, EVA, LoftQ ...) are replaced by the
-    plain one: what they did is in the weights already. Frozen inference mode would build some methods differently.
+    plain one: what they did is in the weights already.
     """
-    values = dict(values)
-    values["inference_mode"] = False
-    if values.get("init_lora_weights", True) not in PLAIN_INITIALISATION:
-        values["init_lora_weights"] = True
-    return checked(config_from_dict(values))
+    config = checked(config_from_dict(values))
+    if not config.is_prompt_learning:
+        config.inference_mode = False
+    if getattr(config, "init_lora_weights", True) not in PLAIN_INITIALISATION:
+        config.init_lora_weights = True
+    if method_name(config) == "SHIRA" and config.mask_fn is None:
+        # The function was the user's own, and the mask that it made is in the file. Any other has its size.
+        config.mask_fn = type(config)().mask_fn
+    return config
 
 
 def read_peft_config(peft_config: Any) -> AdapterState:
@@ -157,8 +186,7 @@ def read_peft_config(peft_config: Any) -> AdapterState:
         ValueError: for a method that does not apply.
     """
     if isinstance(peft_config, str | Path):
-        config = checked(_peft().PeftConfig.from_pretrained(str(peft_config)))
-        return AdapterState({"default": config_to_dict(config)}, ["default"], folders={"default": str(peft_config)})
+        return AdapterState({}, ["default"], folders={"default": str(peft_config)})
     if isinstance(peft_config, dict) and "adapters" in peft_config and "peft_type" not in peft_config:
         return AdapterState(
             dict(peft_config["adapters"]),
@@ -167,10 +195,15 @@ def read_peft_config(peft_config: Any) -> AdapterState:
             bool(peft_config.get("enabled", True)),
         )
     if isinstance(peft_config, dict):
-        peft_config = config_from_dict(peft_config)
+        values = peft_config
+        with warnings.catch_warnings():  # peft's advice for files; here is no file
+            warnings.filterwarnings("ignore", "Unexpected keyword arguments")
+            peft_config = config_from_dict(values)
+        _refuse_unknown(values, peft_config)
     if not hasattr(peft_config, "peft_type"):
         raise TypeError(
             f"peft_config is a {type(peft_config).__name__}; pass a PeftConfig (e.g. peft.LoraConfig()), its dict with "
             f"a 'peft_type', or the path of a saved adapter."
         )
-    return AdapterState({"default": config_to_dict(checked(peft_config))}, ["default"])
+    config = checked(copy.deepcopy(peft_config))
+    return AdapterState({"default": config_to_dict(config)}, ["default"], objects={"default": config})

@@ -169,6 +169,7 @@ def document_max_pooling(sentence_hidden_states: torch.Tensor, sentence_lengths:
     return sentence_hidden_states.masked_fill(~inside, float("-inf")).max(dim=1).values
 
 
+@torch.jit.script_if_tracing
 def pool_tokens(
     hidden_states: torch.Tensor, word_ids: torch.Tensor, token_lengths: torch.Tensor, pooling: str
 ) -> torch.Tensor:

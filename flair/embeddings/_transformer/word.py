@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flair.embeddings.base import TokenEmbeddings, register_embeddings
-from flair.embeddings.transformer import TransformerEmbeddings
+from flair.embeddings.transformer import TransformerEmbeddings, TransformerOnnxWordEmbeddings
 
 
 @register_embeddings
 class TransformerWordEmbeddings(TokenEmbeddings, TransformerEmbeddings):
     """One vector a token; sentences over the model's limit are read through overlapping windows."""
+
+    onnx_cls = TransformerOnnxWordEmbeddings
 
     def __init__(
         self,

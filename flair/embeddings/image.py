@@ -1,0 +1,286 @@
+"""Embeddings of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+import torch
+
+from flair import _runtime
+from flair.class_utils import lazy_import
+from flair.data.image import Image
+from flair.embeddings.base import Embeddings, register_embeddings
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, per colour
+_HEADS_ON_FEATURES = ("resnet50", "mobilenet_v2")
+
+
+class ImageEmbeddings(Embeddings[Image]):
+    """Base of embeddings that give one vector an image. Subclasses define :meth:`encode_documents`."""
+
+    @property
+    def embedding_type(self) -> str:
+        return "image-level"
+
+    def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
+        """One vector an image, in the order given: ``[batch, embedding_length]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode_documents.")
+
+    def _add_embeddings_internal(self, images: list[Image]) -> None:  # type: ignore[override]
+        for image, vector in zip(images, self.encode_documents(images), strict=True):
+            image.set_embedding(self.name, vector)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def to_params(self) -> dict[str, Any]:
+        """The constructor's arguments; they must be data to be written to a model file."""
+        return dict(self._arguments)
+
+    _arguments: dict[str, Any] = {}
+
+    @classmethod
+    def from_params(cls, params: dict[str, Any]) -> Embeddings:
+        """Rebuild from :meth:`to_params`, or from the instance state that released versions wrote."""
+        if "_modules" not in params and "training" not in params:
+            return cls(**params)
+        embedding = cls.__new__(cls)
+        torch.nn.Module.__init__(embedding)
+        embedding.__dict__.update(params)
+        return embedding
+
+
+def _open(image: Image) -> Any:
+    """The picture behind an address, as a PIL image.
+
+    Raises:
+        ValueError: for an image without address.
+    """
+    pictures = lazy_import("visual", "PIL.Image", None)
+    if image.imageURL is None:
+        raise ValueError(f"{image} has no address to read the picture from. Make it with Image(imageURL=path).")
+    with pictures.open(image.imageURL) as picture:  # type: ignore[attr-defined]
+        picture.load()
+        return picture
+
+
+@register_embeddings
+class IdentityImageEmbeddings(ImageEmbeddings):
+    """The picture itself, as tensor."""
+
+    def __init__(self, transforms: Callable[[Any], torch.Tensor]) -> None:
+        """Read pictures from their address.
+
+        Args:
+            transforms: from a PIL image to a tensor.
+        """
+        self.name = "Identity"
+        super().__init__()
+        self.PIL = lazy_import("visual", "PIL", None)
+        self.transforms = transforms
+        self.static_embeddings = True
+        self._arguments = {"transforms": transforms}
+
+    @property
+    def embedding_length(self) -> int:
+        """Not defined: pictures differ in size.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError("IdentityImageEmbeddings have no length: they are as large as the picture.")
+
+    def encode_documents(self, sentences: list[Any]) -> Any:
+        """The picture of each image, as a list where their sizes differ."""
+        pictures = [self.transforms(_open(image)).to(_runtime.device) for image in sentences]
+        return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "PIL"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.PIL = lazy_import("visual", "PIL", None)
+
+
+@register_embeddings
+class PrecomputedImageEmbeddings(ImageEmbeddings):
+    """Vectors from a table by the image's address; zeros for addresses it does not have."""
+
+    def __init__(self, url2tensor_dict: dict[str, torch.Tensor], name: str) -> None:
+        """Use a table.
+
+        Args:
+            url2tensor_dict: address -> vector; all of one length.
+            name: the key of the vectors on images.
+
+        Raises:
+            ValueError: an empty table, or vectors that differ in length.
+        """
+        self.name = name
+        super().__init__()
+        lengths = {len(vector) for vector in url2tensor_dict.values()}
+        if len(lengths) != 1:
+            raise ValueError(
+                f"PrecomputedImageEmbeddings needs vectors of one length, got {sorted(lengths) or 'none'}."
+            )
+        self.url2tensor_dict = url2tensor_dict
+        self.__embedding_length = lengths.pop()
+        self.static_embeddings = True
+        self._arguments = {"url2tensor_dict": url2tensor_dict, "name": name}
+
+    @property
+    def embedding_length(self) -> int:
+        return self.__embedding_length
+
+    def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
+        zeros = torch.zeros(self.__embedding_length)
+        vectors = [self.url2tensor_dict.get(image.imageURL, zeros) for image in sentences]
+        return torch.stack([vector.to(_runtime.device) for vector in vectors])
+
+
+@register_embeddings
+class NetworkImageEmbeddings(ImageEmbeddings):
+    """The features of a network of torchvision, averaged over the picture."""
+
+    def __init__(
+        self, name: str, pretrained: bool = True, transforms: Optional[Callable[[Any], torch.Tensor]] = None
+    ) -> None:
+        """Load a network.
+
+        Args:
+            name: "resnet50" or "mobilenet_v2".
+            pretrained: with the published weights, which are downloaded; else random ones.
+            transforms: from a PIL image to a tensor ``[3, height, width]``; by default what ImageNet's networks were
+                trained with (256 pixels, the central 224, normalised colours).
+
+        Raises:
+            ValueError: for another network.
+            ImportError: torchvision is not installed.
+        """
+        if name not in _HEADS_ON_FEATURES:
+            raise ValueError(f"Image embeddings {name!r} are not available. Use {' or '.join(_HEADS_ON_FEATURES)}.")
+        self.name = name
+        super().__init__()
+        networks = lazy_import("vision", "torchvision.models", None)
+        ways = lazy_import("vision", "torchvision.transforms", None)
+        network = getattr(networks, name)(weights="DEFAULT" if pretrained else None)
+        layers = list(network.children())[:-1]
+        if name == "mobilenet_v2":
+            layers.append(torch.nn.AdaptiveAvgPool2d((1, 1)))
+        self.features = torch.nn.Sequential(*layers)
+        self.__embedding_length = 2048 if name == "resnet50" else 1280
+        self.transforms: Any = transforms
+        if transforms is None:
+            steps = [ways.Resize(256), ways.CenterCrop(224), ways.ToTensor(), ways.Normalize(_MEAN, _DEVIATION)]  # type: ignore[union-attr]
+            self.transforms = ways.Compose(steps)  # type: ignore[union-attr]
+        self._arguments = {"name": name, "pretrained": False, "transforms": transforms}
+        self.to(_runtime.device)
+        self.eval()
+
+    @property
+    def embedding_length(self) -> int:
+        return self.__embedding_length
+
+    def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
+        pictures = torch.stack([self.transforms(_open(image).convert("RGB")) for image in sentences])
+        return self.features(pictures.to(_runtime.device)).flatten(1)
+
+
+@register_embeddings
+class ConvTransformNetworkImageEmbeddings(ImageEmbeddings):
+    """Convolutions over the picture, and then, if wanted, a transformer over what they give."""
+
+    def __init__(
+        self,
+        feats_in: int,
+        convnet_parms: dict[str, Any],
+        posnet_parms: Optional[dict[str, Any]],
+        transformer_parms: Optional[dict[str, Any]],
+    ) -> None:
+        """Build the network with fresh weights.
+
+        Args:
+            feats_in: channels of a picture.
+            convnet_parms: lists with an entry a layer: "dropout", "n_feats_out", "kernel_sizes" and "strides" (pairs),
+                "groups"; "pool_layers_map" (layer number as text -> size of the max pooling after it); and for the
+                end "adaptive_pool_func" ("max" or "avg") and "output_size" (height and width).
+            posnet_parms: "nonlinear", and for True "n_hidden": how a place in the picture becomes a vector, which is
+                added to what is seen there. None for no places.
+            transformer_parms: "n_blocks" and "transformer_encoder_parms" for ``torch.nn.TransformerEncoderLayer``.
+                None for no transformer: the result is all features side by side.
+        """
+        super().__init__()
+        self._arguments = {
+            "feats_in": feats_in,
+            "convnet_parms": convnet_parms,
+            "posnet_parms": posnet_parms,
+            "transformer_parms": transformer_parms,
+        }
+        self.conv_features = _convolutions(feats_in, convnet_parms)
+        features = convnet_parms["n_feats_out"][-1]
+        height, width = convnet_parms["output_size"]
+        self.use_transformer = transformer_parms is not None
+        self.position_features: Optional[torch.nn.Module] = None
+        if posnet_parms is not None:
+            sizes = [2, posnet_parms["n_hidden"], features] if posnet_parms["nonlinear"] else [2, features]
+            steps: list[torch.nn.Module] = [torch.nn.Linear(sizes[0], sizes[1])]
+            if posnet_parms["nonlinear"]:
+                steps += [torch.nn.ReLU(), torch.nn.Linear(sizes[1], sizes[2])]
+            self.position_features = torch.nn.Sequential(*steps)
+        if transformer_parms is not None:
+            layer = torch.nn.TransformerEncoderLayer(d_model=features, **transformer_parms["transformer_encoder_parms"])
+            self.transformer = torch.nn.TransformerEncoder(
+                layer, transformer_parms["n_blocks"], enable_nested_tensor=False
+            )
+            self.cls_token = torch.nn.Parameter(torch.ones(features, 1))
+        self.__embedding_length = features if self.use_transformer else features * height * width
+        self.to(_runtime.device)
+
+    @property
+    def embedding_length(self) -> int:
+        return self.__embedding_length
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """From pictures ``[batch, channels, height, width]`` to vectors ``[batch, embedding_length]``."""
+        x = self.conv_features(x)
+        x = torch.nn.functional.layer_norm(x, x.shape[1:])
+        batch, features, height, width = x.shape
+        if self.position_features is not None:
+            rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
+            columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
+            places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
+            x = x + self.position_features(places).permute(2, 0, 1)
+        if not self.use_transformer:
+            return x.flatten(1)
+        summary = self.cls_token.t().unsqueeze(1).expand(1, batch, features)
+        sequence = torch.cat([summary, x.flatten(2).permute(2, 0, 1)], dim=0)
+        return self.transformer(sequence)[0]
+
+    def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
+        return self.forward(torch.stack([image.data for image in sentences]).to(_runtime.device))
+
+
+def _convolutions(channels: int, options: dict[str, Any]) -> torch.nn.Sequential:
+    layers: list[torch.nn.Module] = []
+    rows = zip(
+        options["dropout"],
+        options["n_feats_out"],
+        options["kernel_sizes"],
+        options["strides"],
+        options["groups"],
+        strict=True,
+    )
+    for number, (dropout, features, kernel, stride, groups) in enumerate(rows):
+        if dropout > 0:
+            layers.append(torch.nn.Dropout2d(dropout))
+        padding = tuple((size - 1) // 2 for size in kernel)
+        layers.append(torch.nn.Conv2d(channels, features, kernel, stride=stride, padding=padding, groups=groups))
+        layers.append(torch.nn.ReLU())
+        if str(number) in options["pool_layers_map"]:
+            layers.append(torch.nn.MaxPool2d(options["pool_layers_map"][str(number)]))
+        channels = features
+    pools = {"max": torch.nn.AdaptiveMaxPool2d, "avg": torch.nn.AdaptiveAvgPool2d}
+    layers.append(pools[options["adaptive_pool_func"]](options["output_size"]))
+    return torch.nn.Sequential(*layers)
