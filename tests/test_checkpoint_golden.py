@@ -16,6 +16,7 @@ from flair.data.sentence import Sentence
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.pt"))
 MODULES = {
     "TextClassifier": "flair.models.text_classification_model",
+    "PrefixedSequenceTagger": "flair.models.prefixed_tagger",
     "SequenceTagger": "flair.models.sequence_tagger_model",
     "TokenClassifier": "flair.models.word_tagger_model",
 }

@@ -13,12 +13,12 @@ _EXPORTS = {
         ("CSVClassificationCorpus", "CSVClassificationDataset", "ClassificationCorpus", "ClassificationDataset"),
         "flair.datasets.document_classification",
     ),
-}
-_READERS = {
     **dict.fromkeys(("ColumnCorpus", "ColumnDataset"), "flair.datasets.sequence_labeling"),
     **dict.fromkeys(("UniversalDependenciesCorpus", "UniversalDependenciesDataset"), "flair.datasets.treebanks"),
 }
 
-__getattr__, __dir__ = lazy_exports(__name__, {**_EXPORTS, **_READERS}, ("base", "document_classification"))
+__getattr__, __dir__ = lazy_exports(
+    __name__, _EXPORTS, ("base", "document_classification", "sequence_labeling", "treebanks")
+)
 
 __all__ = list(_EXPORTS)

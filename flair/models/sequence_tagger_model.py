@@ -498,20 +498,7 @@ class SequenceTagger(Classifier[Sentence]):
 
     def _print_predictions(self, batch: list[Sentence], gold_label_type: str) -> list[str]:
         """Lines "token gold predicted"; spans as BIO tags, which also stay on the tokens (gold_bio, predicted_bio)."""
-        lines: list[str] = []
-        for sentence in batch:
-            if self.predict_spans:
-                gold = tags.span_tags(sentence, gold_label_type, "BIO")
-                predicted = tags.span_tags(sentence, PREDICTED, "BIO")
-                for token, gold_tag, predicted_tag in zip(sentence, gold, predicted, strict=True):
-                    token.set_label("gold_bio", gold_tag)
-                    token.set_label("predicted_bio", predicted_tag)
-            else:
-                gold = tags.token_tags(sentence, gold_label_type)
-                predicted = tags.token_tags(sentence, PREDICTED)
-            lines.extend(f"{token.text} {g} {p}\n" for token, g, p in zip(sentence, gold, predicted, strict=True))
-            lines.append("\n")
-        return lines
+        return tags.prediction_lines(batch, gold_label_type, PREDICTED, self.predict_spans)
 
     # --- model files ---
 

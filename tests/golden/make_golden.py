@@ -27,7 +27,8 @@ from flair.embeddings import (
     TransformerWordEmbeddings,
     WordEmbeddings,
 )
-from flair.models import LanguageModel, SequenceTagger, TextClassifier, TokenClassifier
+from flair.models import LanguageModel, PrefixedSequenceTagger, SequenceTagger, TextClassifier, TokenClassifier
+from flair.models.prefixed_tagger import EntityTypeTaskPromptAugmentationStrategy
 from flair.nn.decoder import DeepNCMDecoder, PrototypicalDecoder
 from flair.trainers import ModelTrainer
 
@@ -91,6 +92,8 @@ def tagged() -> list[Sentence]:
         sentence = Sentence(text)
         for index, value in spans.items():
             sentence[index : index + 1].add_label("ner", value)
+        for token in sentence:
+            token.add_label("case", "upper" if token.text[0].isupper() else "lower")
         made.append(sentence)
     return made
 
@@ -106,6 +109,13 @@ def entities() -> Dictionary:
     dictionary = Dictionary(add_unk=False)
     dictionary.span_labels = True
     for label in ("PER", "LOC"):
+        dictionary.add_item(label)
+    return dictionary
+
+
+def cases() -> Dictionary:
+    dictionary = Dictionary(add_unk=True)
+    for label in ("lower", "upper"):
         dictionary.add_item(label)
     return dictionary
 
@@ -161,6 +171,18 @@ def builders(folder: Path):
         model.scheduler_state_dict = {"last_epoch": 3, "_last_lr": [0.01]}
         return model
 
+    def prefixed():
+        model = PrefixedSequenceTagger(
+            word_vectors(),
+            tag_dictionary=entities(),
+            tag_type="ner",
+            hidden_size=16,
+            augmentation_strategy=EntityTypeTaskPromptAugmentationStrategy(["persons", "places"]),
+        )
+        with torch.no_grad():  # untrained, and yet not all the same
+            model.linear.weight.mul_(30)
+        return model
+
     return {
         "classifier_transformer": with_optimizer,
         "classifier_multi_label": lambda: trained(
@@ -202,6 +224,10 @@ def builders(folder: Path):
             tagged(),
             folder,
         ),
+        "token_classifier_words": lambda: trained(
+            TokenClassifier(word_vectors(), label_dictionary=cases(), label_type="case"), tagged(), folder
+        ),
+        "prefixed_tagger": prefixed,
     }
 
 
