@@ -99,6 +99,62 @@ def test_broken_download_is_resumed(server: str) -> None:
     assert ("GET", "/short.bin", "bytes=51200-") in Handler.requests
 
 
+def test_a_changed_file_is_not_continued(server: str) -> None:
+    """A part of another version (its ETag differs), or of a server that tells no version, starts anew."""
+    folder = flair.cache_root / "models"
+    folder.mkdir(parents=True)
+    for tag in ('"v0"', None):
+        (folder / "file.bin.part").write_bytes(b"another version")
+        if tag is not None:
+            (folder / "file.bin.part.etag").write_text(tag)
+        path = cached_path(f"{server}/file.bin", cache_dir="models")
+        assert path.read_bytes() == CONTENT
+        assert sorted(file.name for file in folder.iterdir()) == ["file.bin"]
+        path.unlink()
+    assert all(asked is None for _, _, asked in Handler.requests)
+
+
+def test_two_at_once_download_once(server: str) -> None:
+    pytest.importorskip("fcntl")
+    found: list[bytes] = []
+
+    def get() -> None:
+        found.append(cached_path(f"{server}/together.bin", cache_dir="models").read_bytes())
+
+    threads = [threading.Thread(target=get) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 4
+    assert [command for command, _, _ in Handler.requests].count("GET") == 1
+    assert [file.name for file in (flair.cache_root / "models").iterdir()] == ["together.bin"]
+
+
+def test_a_download_shows_its_progress(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = []
+
+    class Bar:
+        def __init__(self, **options: object) -> None:
+            self.options, self.done = options, 0
+            bars.append(self)
+
+        def update(self, count: int) -> None:
+            self.done += count
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(Tqdm, "tqdm", Bar)
+    with pytest.raises(OSError, match="incomplete"):
+        cached_path(f"{server}/short-progress.bin", cache_dir="models")
+    cached_path(f"{server}/short-progress.bin", cache_dir="models")
+    assert [(bar.options["initial"], bar.options["total"], bar.done) for bar in bars] == [
+        (0, 102400, 51200),
+        (51200, 102400, 51200),
+    ]
+
+
 def test_missing_file_and_no_server(server: str) -> None:
     with pytest.raises(OSError, match="404"):
         cached_path(f"{server}/missing.bin", cache_dir="models")
@@ -173,6 +229,57 @@ def test_archives_cannot_write_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="outside"):
         unpack_file(tmp_path / "bad.tar", tmp_path / "out")
     assert not (tmp_path / "escaped.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["/etc/escaped.txt", "a/../../escaped.txt", "x/../../../escaped.txt"])
+def test_absolute_and_relative_ways_out(tmp_path: Path, name: str) -> None:
+    archives = [make_zip(tmp_path / "bad.zip", {"good.txt": b"x", name: b"x"})]
+    for suffix, mode in ((".tar", "w:"), (".tar.gz", "w:gz")):
+        archives.append(tmp_path / f"bad{suffix}")
+        with tarfile.open(archives[-1], mode) as file:
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            file.addfile(info, io.BytesIO(b"x"))
+    for archive in archives:
+        with pytest.raises(ValueError, match=r"escaped\.txt.*Nothing was unpacked"):
+            unpack_file(archive, tmp_path / "out" / "deeper")
+    assert not list(tmp_path.rglob("*.txt"))
+    with pytest.raises(ValueError, match=r"escaped\.txt"):
+        extract_single_zip_file(str(archives[0]), cache_dir=tmp_path, member_path=name)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_in_archives(tmp_path: Path, kind: bytes) -> None:
+    (tmp_path / "secret").write_bytes(b"old")
+    with tarfile.open(tmp_path / "bad.tar", "w:") as file:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = kind, "../secret"
+        file.addfile(link)
+        through = tarfile.TarInfo("link")
+        through.size = 3
+        file.addfile(through, io.BytesIO(b"new"))
+    with pytest.raises(ValueError, match="outside"):
+        unpack_file(tmp_path / "bad.tar", tmp_path / "out")
+    assert (tmp_path / "secret").read_bytes() == b"old"
+    with tarfile.open(tmp_path / "pipe.tar", "w:") as file:
+        pipe = tarfile.TarInfo("pipe")
+        pipe.type = tarfile.FIFOTYPE
+        file.addfile(pipe)
+    with pytest.raises(ValueError, match="neither a file"):
+        unpack_file(tmp_path / "pipe.tar", tmp_path / "out")
+
+
+def test_truncated_archives(tmp_path: Path) -> None:
+    whole = make_zip(tmp_path / "a.zip", {"a.txt": bytes(1000)}).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(zipfile.BadZipFile):
+        unzip_file(tmp_path / "cut.zip", tmp_path / "out")
+    import gzip
+
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(bytes(range(256)) * 99)[:-20])
+    with pytest.raises(EOFError):
+        unpack_file(tmp_path / "cut.gz", tmp_path / "cut.txt")
+    assert not (tmp_path / "cut.txt").exists()
 
 
 def test_members_of_archives(tmp_path: Path) -> None:

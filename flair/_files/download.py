@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import Any, Optional
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 CHUNK = 1 << 20
 TIMEOUT_SECONDS = 60
@@ -23,6 +29,21 @@ def _open(url: str, proxies: Optional[dict[str, str]], method: str, headers: dic
 
 def _by_hand(url: str, target: Path) -> str:
     return f"To place the file by hand, download {url} and save it as {target}"
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process or thread downloads the same file: two would write into one part.
+
+    A lock ends with its process. Without locks of that kind (Windows) nobody waits.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)  # after a failure it stays for those who wait
 
 
 def _head(url: str, target: Path, proxies: Optional[dict[str, str]]) -> Message:
@@ -56,6 +77,18 @@ def download(
     """
     head = _head(url, target, proxies)
     target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(target.with_name(target.name + ".part.lock")):
+        if not target.exists():  # or another process was faster
+            _download(url, target, head, proxies, progress)
+
+
+def _download(
+    url: str,
+    target: Path,
+    head: Message,
+    proxies: Optional[dict[str, str]],
+    progress: Optional[Callable[..., Any]],
+) -> None:
     part = target.with_name(target.name + ".part")
     tag_file = target.with_name(target.name + ".part.etag")
     tag = head.get("ETag") or head.get("Last-Modified") or ""
@@ -90,6 +123,8 @@ def _transfer(
     with _open(url, proxies, "GET", headers) as response:
         if response.status != 206:
             start = 0  # the server sends the whole file again
+        elif not (response.headers.get("Content-Range") or f"bytes {start}-").startswith(f"bytes {start}-"):
+            raise OSError(f"asked for the bytes from {start}, got {response.headers['Content-Range']}")
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         bar = progress(total=total, initial=start, unit="B", unit_scale=True) if progress else None

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from flair._lazy import lazy_exports
 
-_EXPORTS: dict[str, str] = {}
+_EXPORTS = {
+    "Highlighter": "flair.visual.activations",
+    "Visualizer": "flair.visual.manifold",
+}
 
-__getattr__, __dir__ = lazy_exports(__name__, _EXPORTS, ())
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    _EXPORTS,
+    (
+        "activations",
+        "manifold",
+        "ner_html",
+        "training_curves",
+        "tree_printer",
+    ),
+)
 
 __all__ = list(_EXPORTS)
