@@ -64,7 +64,7 @@ def describe(found: dict[str, Any], most_labels: int = 20) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status: 0, or 2 after an error, which is one line on stderr."""
     chosen = _parser().parse_args(arguments)
     try:
         if chosen.command == "inspect":
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             model.save(chosen.new)
             print(f"{chosen.new}: {type(model).__name__}, {model.dtype}")
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except (CheckpointError, OSError, ImportError, ValueError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0
 
 
