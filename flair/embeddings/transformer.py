@@ -309,6 +309,22 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             self.model.eval()
         return self
 
+    def _apply(self, fn: Any, *args: Any, **options: Any) -> Any:
+        """Move or cast; rotary frequencies are moved only: rounded, they would turn far positions by large angles."""
+        frequencies = {
+            name: buffer
+            for name, buffer in self.named_buffers()
+            if name.endswith("inv_freq") and buffer.is_floating_point() and not buffer.is_meta
+        }
+        super()._apply(fn, *args, **options)
+        for name, exact in frequencies.items():
+            owner, _, attribute = name.rpartition(".")
+            module = self.get_submodule(owner)
+            cast = getattr(module, attribute)
+            if cast.dtype != exact.dtype:
+                setattr(module, attribute, exact.to(cast.device))
+        return self
+
     def _add_separator(self) -> None:
         """Make room for [FLERT] in the tokenizer and the embedding matrix (before adapters are put around it)."""
         if self.use_context_separator and SENTENCE_BOUNDARY_TAG not in self.tokenizer.get_added_vocab():

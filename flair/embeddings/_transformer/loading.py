@@ -161,7 +161,7 @@ class _PatientBars:
 patient_bars = _PatientBars()
 
 
-def load_model(name: str, config: Any, dtype: DTypeLike, **options: Any) -> torch.nn.Module:
+def load_model(name: str, config: Any, dtype: DTypeLike, /, **options: Any) -> torch.nn.Module:
     """The pretrained model in evaluation mode. ``dtype`` None is float32, "auto" the checkpoint's own type.
 
     Nothing is left to the library's default, which differs between transformers 4 (float32) and 5 (the checkpoint's).
@@ -188,7 +188,7 @@ def _uninitialised() -> Iterator[None]:
         yield
 
 
-def build_model(config: Any, dtype: DTypeLike, **options: Any) -> torch.nn.Module:
+def build_model(config: Any, dtype: DTypeLike, /, **options: Any) -> torch.nn.Module:
     """A model of this configuration whose weights are still to be loaded, in evaluation mode."""
     options = dict(options)
     wanted = _requested_dtype(dtype, options)
