@@ -50,6 +50,11 @@ def _explain(name: str, error: Exception) -> OSError:
             f"The folder {name!r} does not hold a complete transformer ({error}). It needs config.json, the weights "
             f"(model.safetensors) and the tokenizer's files, as written by save_pretrained()."
         )
+    if Path(name).is_file():
+        return NotADirectoryError(
+            f"{name!r} is a file. A transformer is given by the folder that save_pretrained() wrote (config.json, the "
+            f"weights, the tokenizer's files) or by its name on the hub; a saved flair model is read with its class's load()."
+        )
     where = (
         "the Hugging Face cache does not have it, and downloads are off (HF_HUB_OFFLINE / TRANSFORMERS_OFFLINE is set)"
         if _is_offline()
