@@ -211,9 +211,10 @@ def test_every_truncation_is_an_error(tmp_path):
             load_state(tmp_path / "cut.pt")
 
 
-def test_files_of_torch_before_1_6(tmp_path):
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_files_of_torch_before_1_6(tmp_path, protocol):
     state = {"state_dict": {"w": torch.arange(6.0).reshape(2, 3), "i": torch.arange(3)}, "x": {1, 2}}
-    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
     loaded = load_state(tmp_path / "old.pt")
     assert torch.equal(loaded["state_dict"]["w"], state["state_dict"]["w"])
     assert torch.equal(loaded["state_dict"]["i"], state["state_dict"]["i"])

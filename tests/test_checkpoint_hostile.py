@@ -15,48 +15,9 @@ import torch
 from flair.checkpoint import CheckpointError, UnsafeCheckpointError, inspect_file, load_state, save_state
 from flair.checkpoint.codec import Decoder
 from flair.data.dictionary import Dictionary
+from tests.attacks import packed, payloads
 
 MUTATIONS = 1500
-
-
-def packed(pickled: bytes) -> bytes:
-    """A torch archive around any pickle."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("archive/data.pkl", pickled)
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/data/0", b"\x00" * 64)
-    return file.getvalue()
-
-
-def text(value: str) -> bytes:
-    raw = value.encode()
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def payloads(sentinel: str) -> dict[str, bytes]:
-    """A call of os.system by each road a pickle has."""
-    command = text(f"touch {sentinel}")
-    classic = b"cos\nsystem\n"
-    end = b"."
-    return {
-        "GLOBAL REDUCE": b"\x80\x02" + classic + command + b"\x85R" + end,
-        "STACK_GLOBAL": b"\x80\x04" + text("os") + text("system") + b"\x93" + command + b"\x85R" + end,
-        "INST": b"(" + command + b"ios\nsystem\n" + end,
-        "OBJ": b"(" + classic + command + b"o" + end,
-        "NEWOBJ": b"\x80\x02" + classic + command + b"\x85\x81" + end,
-        "NEWOBJ_EX": b"\x80\x04" + classic + command + b"\x85}\x92" + end,
-        "BUILD": b"\x80\x02cbuiltins\nexec\n)R}" + text("x") + command + b"sb" + end,
-        "EXT1": b"\x80\x02\x82\x01" + command + b"\x85R" + end,
-        "EXT2": b"\x80\x02\x83\x01\x00" + command + b"\x85R" + end,
-        "EXT4": b"\x80\x02\x84\x01\x00\x00\x00" + command + b"\x85R" + end,
-        "dotted": b"\x80\x04" + text("collections") + text("abc.sys.modules") + b"\x93.",
-        "getattr": b"cbuiltins\ngetattr\n(cos\n__dict__\nX\x01\x00\x00\x00xtR.",
-        "inside a dict": b"}" + text("state_dict") + classic + command + b"\x85Rs.",
-        "as persistent id": classic + command + b"\x85RQ.",
-        "unpickler in disguise": b"ctorch.storage\n_load_from_bytes\nC\x01.\x85R.",
-        "load": b"ctorch\nload\n" + command + b"\x85R.",
-    }
 
 
 def test_no_opcode_runs_anything(tmp_path):

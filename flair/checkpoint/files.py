@@ -19,6 +19,7 @@ from flair.checkpoint import folder, torch_file
 from flair.checkpoint.atomic import recover, replacing_file
 from flair.checkpoint.codec import Decoder, Encoder
 from flair.checkpoint.errors import CheckpointError
+from flair.checkpoint.limits import check_limits
 from flair.checkpoint.migrations import migrate
 from flair.checkpoint.storage import Source
 from flair.nn.precision import common_dtype, dtype_name
@@ -105,6 +106,7 @@ def load_state(
     else:
         stream = path_or_dict if path_or_dict.seekable() else io.BytesIO(path_or_dict.read())
         state = _read_file(cast(io.BytesIO, stream), "The data", allow_pickle, mmap)
+    check_limits(state)
     return state if str(map_location) == "cpu" else _moved(state, map_location)
 
 
@@ -187,6 +189,12 @@ def _origin(name: str, metadata: Any) -> str:
     return f"File: {name}; saved with {saved}; running {running}."
 
 
+def path_in(origin: str) -> str | None:
+    """The path in a line of :func:`load_state` about where a state came from."""
+    path = origin.removeprefix("File: ").partition("; saved with ")[0]
+    return path if origin.startswith("File: ") and path != "The data" else None
+
+
 def _released(state: dict[str, Any], name: str) -> dict[str, Any]:
     if not any(key in state for key in ("state_dict", "model_states", "__cls__")):
         keys = ", ".join(str(key) for key in list(state)[:5]) or "nothing"
@@ -229,7 +237,7 @@ def check_head(source: Source, name: str) -> None:
         CheckpointError: as said.
     """
     head = source.read(0, min(512, source.size))
-    if head.startswith((b"PK\x03\x04", torch_file.LEGACY_MAGIC)):
+    if head.startswith((b"PK\x03\x04", *torch_file.LEGACY_MAGICS)):
         return
     raise CheckpointError(
         f"{name} is no model file: it looks like {_description(head)}. Pass a file or folder that a model's save() "

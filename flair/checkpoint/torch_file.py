@@ -8,6 +8,7 @@ pickled dict; older ones lack the zip around it.
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
@@ -19,8 +20,8 @@ from flair.checkpoint.storage import Archive, Source, Storages
 from flair.checkpoint.unpickle import Global, PersistentId, Record, read_pickle
 
 FORMAT = 1
-LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
-"""The first pickle of a torch file from before 1.6: a magic number."""
+LEGACY_MAGICS = tuple(pickle.dumps(0x1950A86A20F9469CFC6C, protocol) for protocol in (2, 3, 4, 5))
+"""The first pickle of a torch file from before 1.6: a magic number. Released versions of flair used protocol 4."""
 
 
 def write(
@@ -56,8 +57,7 @@ def read(source: Source, origin: str) -> Any:
 
 def read_raw(source: Source, allow: Callable[[str], None]) -> tuple[Any, Storages]:
     """The pickle of a torch file, uninterpreted, and where its tensors are."""
-    head = source.read(0, min(len(LEGACY_MAGIC), source.size))
-    if head == LEGACY_MAGIC:
+    if source.read(0, min(64, source.size)).startswith(LEGACY_MAGICS):
         return _read_old(source, allow)
     archive = Archive(source)
     if "constants.pkl" in archive or "code" in archive:

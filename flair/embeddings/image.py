@@ -190,7 +190,11 @@ class NetworkImageEmbeddings(ImageEmbeddings):
 
 @register_embeddings
 class ConvTransformNetworkImageEmbeddings(ImageEmbeddings):
-    """Convolutions over the picture, and then, if wanted, a transformer over what they give."""
+    """Convolutions over the picture, and then, if wanted, a transformer over places and what is seen there.
+
+    The transformer reads one position for each place of the last feature map, and a learned summary after them, whose
+    state is the embedding. Positions and transformer come together: the one is of no use without the other.
+    """
 
     def __init__(
         self,
@@ -209,7 +213,8 @@ class ConvTransformNetworkImageEmbeddings(ImageEmbeddings):
             posnet_parms: "nonlinear", and for True "n_hidden": how a place in the picture becomes a vector, which is
                 added to what is seen there. None for no places.
             transformer_parms: "n_blocks" and "transformer_encoder_parms" for ``torch.nn.TransformerEncoderLayer``.
-                None for no transformer: the result is all features side by side.
+                None for no transformer: the result is all features side by side. With only one of
+                ``posnet_parms`` and ``transformer_parms``, that one is left out, with a warning.
         """
         super().__init__()
         self._arguments = {
@@ -221,42 +226,45 @@ class ConvTransformNetworkImageEmbeddings(ImageEmbeddings):
         self.conv_features = _convolutions(feats_in, convnet_parms)
         features = convnet_parms["n_feats_out"][-1]
         height, width = convnet_parms["output_size"]
-        self.use_transformer = transformer_parms is not None
-        self.position_features: Optional[torch.nn.Module] = None
-        if posnet_parms is not None:
+        self.use_transformer = posnet_parms is not None and transformer_parms is not None
+        if posnet_parms is not None and transformer_parms is not None:
             sizes = [2, posnet_parms["n_hidden"], features] if posnet_parms["nonlinear"] else [2, features]
             steps: list[torch.nn.Module] = [torch.nn.Linear(sizes[0], sizes[1])]
             if posnet_parms["nonlinear"]:
                 steps += [torch.nn.ReLU(), torch.nn.Linear(sizes[1], sizes[2])]
             self.position_features = torch.nn.Sequential(*steps)
-        if transformer_parms is not None:
             layer = torch.nn.TransformerEncoderLayer(d_model=features, **transformer_parms["transformer_encoder_parms"])
             self.transformer = torch.nn.TransformerEncoder(
                 layer, transformer_parms["n_blocks"], enable_nested_tensor=False
             )
-            self.cls_token = torch.nn.Parameter(torch.ones(features, 1))
-        self.__embedding_length = features if self.use_transformer else features * height * width
+            self.cls_token = torch.nn.Parameter(torch.full((features, 1), 1 / features))
+        elif posnet_parms is not None or transformer_parms is not None:
+            given, missing = "posnet_parms", "transformer_parms"
+            if posnet_parms is None:
+                given, missing = missing, given
+            _runtime.logger.warning(
+                f"ConvTransformNetworkImageEmbeddings got {given} but no {missing}: it leaves them out, because it "
+                f"uses a transformer only with positions. The result is the features of the convolutions."
+            )
+        self._feat_dim = features if self.use_transformer else features * height * width
         self.to(_runtime.device)
 
     @property
     def embedding_length(self) -> int:
-        return self.__embedding_length
+        return self._feat_dim
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """From pictures ``[batch, channels, height, width]`` to vectors ``[batch, embedding_length]``."""
         x = self.conv_features(x)
-        x = torch.nn.functional.layer_norm(x, x.shape[1:])
-        batch, features, height, width = x.shape
-        if self.position_features is not None:
-            rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
-            columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
-            places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)
-            x = x + self.position_features(places).permute(2, 0, 1)
         if not self.use_transformer:
-            return x.flatten(1)
+            return torch.nn.functional.layer_norm(x, x.shape[1:]).flatten(1)
+        batch, features, height, width = x.shape
+        rows, columns = (torch.arange(size, device=x.device, dtype=x.dtype) for size in (height, width))
+        places = torch.cartesian_prod(rows, columns)  # in the order that flattening gives
+        seen = x.flatten(2).permute(2, 0, 1) + self.position_features(places).unsqueeze(1)
+        seen = torch.nn.functional.layer_norm(seen, (features,))
         summary = self.cls_token.t().unsqueeze(1).expand(1, batch, features)
-        sequence = torch.cat([summary, x.flatten(2).permute(2, 0, 1)], dim=0)
-        return self.transformer(sequence)[0]
+        return self.transformer(torch.cat([seen, summary]))[-1]
 
     def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
         return self.forward(torch.stack([image.data for image in sentences]).to(_runtime.device))
@@ -275,7 +283,7 @@ def _convolutions(channels: int, options: dict[str, Any]) -> torch.nn.Sequential
     for number, (dropout, features, kernel, stride, groups) in enumerate(rows):
         if dropout > 0:
             layers.append(torch.nn.Dropout2d(dropout))
-        padding = tuple((size - 1) // 2 for size in kernel)
+        padding = tuple(size // 2 for size in kernel)
         layers.append(torch.nn.Conv2d(channels, features, kernel, stride=stride, padding=padding, groups=groups))
         layers.append(torch.nn.ReLU())
         if str(number) in options["pool_layers_map"]:

@@ -19,6 +19,7 @@ from flair.data.sentence import Sentence
 from flair.embeddings._transformer import loading, quantised
 from flair.embeddings._transformer.adapters import AdapterMixin
 from flair.embeddings._transformer.base import SENTENCE_BOUNDARY_TAG, SUBTOKEN_POOLINGS, TransformerBaseEmbeddings
+from flair.embeddings._transformer.file_params import checked_config, checked_params
 from flair.embeddings._transformer.jit import (
     TransformerJitDocumentEmbeddings,
     TransformerJitEmbeddings,
@@ -31,6 +32,7 @@ from flair.embeddings._transformer.onnx import (
     TransformerOnnxEmbeddings,
     TransformerOnnxWordEmbeddings,
 )
+from flair.embeddings._transformer.packing import PackedRows, can_pack, packed_inputs
 from flair.embeddings._transformer.pooling import (
     combine_strided_tensors,
     document_cls_pooling,
@@ -80,6 +82,8 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
     """Token and document embeddings from one pass through a transformer."""
 
     onnx_cls: type[TransformerOnnxEmbeddings] = TransformerOnnxEmbeddings
+
+    _packing_works = True
 
     def __init__(
         self,
@@ -240,8 +244,13 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         """
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         optional = {"langs": langs, "bbox": bbox, "pixel_values": pixel_values}
-        inputs.update({name: value for name, value in optional.items() if value is not None})
-        hidden_states = self._select_layers(self._hidden_states(inputs))
+        optional_given = {name: value for name, value in optional.items() if value is not None}
+        inputs.update(optional_given)
+        hidden_states = None
+        if attention_mask is not None and not optional_given and self._packs():
+            hidden_states = self._packed_states(input_ids, attention_mask)
+        if hidden_states is None:
+            hidden_states = self._select_layers(self._hidden_states(inputs))
         return self._pool_states(hidden_states, word_ids, token_lengths, sub_token_lengths, overflow_to_sample_mapping)
 
     def _forward_tensors(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -266,6 +275,30 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         if "pixel_values" in inputs:  # layout models append the patches of the page
             states = tuple(state[:, :positions] for state in states)
         return states
+
+    def _packed_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor | None:
+        """``[rows, positions, length]`` computed without padding, or None from a network whose layers were changed."""
+        network = self.base_model()
+        with PackedRows(attention_mask) as rows:
+            states = self._hidden_states(packed_inputs(network, input_ids, rows))
+        if rows.complete(network.config):
+            return rows.unpack(self._select_layers(states))
+        self._packing_works = False
+        return None
+
+    def _packs(self) -> bool:
+        """Whether sentences of different lengths go through the network in one row, see :mod:`.packing`."""
+        network = self.base_model()
+        return (
+            self._packing_works
+            and self._input_device().type == "cpu"
+            and not self.force_max_length
+            and self._positions_are_independent()
+            and not torch.jit.is_tracing()
+            and not torch.compiler.is_compiling()
+            and can_pack(network)
+            and not (network.training and loading.checkpoints_activations(network))
+        )
 
     def _select_layers(self, states: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """``[rows, positions, length]`` from the layers asked for, averaged or side by side."""
@@ -373,12 +406,13 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
     def from_params(cls, params: dict[str, Any]) -> Any:
         """Rebuild from :meth:`to_params`; weights are loaded afterwards and are not initialised before."""
         params = dict(params)
-        for derived in ("truncate", "stride", "embedding_length", "use_lang_emb"):
+        for derived in ("truncate", "stride", "embedding_length", "use_lang_emb", "__cls__"):
             params.pop(derived, None)
         params["use_context"] = params.pop("context_length", 0)
         config = params.pop("config_state_dict", None)
         if config:
-            params["saved_config"] = loading.config_from_dict(config)
+            params["saved_config"] = loading.config_from_dict(checked_config(config))
+        params = checked_params(params, (cls, TransformerEmbeddings), [quantised.PACKED])
         return cls.create_from_state(**params)
 
     def _load_from_state_dict(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from flair import _runtime
 from flair.checkpoint import CheckpointError, load_state
@@ -95,9 +99,38 @@ def _subclass_named(name: str, cls: type) -> type | None:
     return next((found for found in get_non_abstract_subclasses(base) if found.__name__ == name), None)
 
 
+@contextmanager
+def file_is_to_blame(state: dict[str, Any], *, arguments_given: bool = False) -> Iterator[None]:
+    """While a model is built from a file: whatever its contents make go wrong is reported as a damaged file.
+
+    Args:
+        state: what the file holds.
+        arguments_given: the caller passed options that may be to blame as well. Errors about them stay as they are.
+
+    Raises:
+        CheckpointError: in place of any other error but missing packages, missing files and a full GPU.
+    """
+    try:
+        yield
+    except (CheckpointError, ImportError, FileNotFoundError, torch.cuda.OutOfMemoryError):
+        raise
+    except BaseException as error:
+        known = isinstance(error, Exception)
+        if not known and type(error).__name__ != "PanicException":  # what libraries written in Rust raise
+            raise
+        if "origin" not in state or (arguments_given and isinstance(error, (ValueError, TypeError, OSError))):
+            raise  # the caller's own state or options
+        raise CheckpointError(
+            f"The file describes a model that cannot be built here: {type(error).__name__}: {error}\n"
+            f"{state.get('origin', '')}"
+        ) from error
+
+
 def announce(model_class: type, state: dict[str, Any]) -> None:
     """The lines that tools read from the log when a model is loaded."""
     card = state.get("model_card") or {}
+    if not isinstance(card, dict):
+        raise CheckpointError(f"The model card in the file is a {type(card).__name__} and no dict.")
     line = "-" * 50
     for text in (
         line,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
@@ -10,7 +11,14 @@ import torch
 from torch import nn
 
 from flair.checkpoint import CheckpointError
+from flair.checkpoint.files import path_in
+from flair.checkpoint.inferred_adapter import explain_missing_config
+from flair.checkpoint.renames import COMPUTED, is_adapter_name
 
+_SHAPES = re.compile(
+    r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\) from checkpoint, "
+    r"the shape in current model is torch\.Size\((.*?)\)"
+)
 _ALIGNMENT = 64
 """Bytes; torch allocates at multiples of it."""
 _SMALL = 1 << 20
@@ -42,12 +50,19 @@ def fill_parameters(
     try:
         outcome = network.load_state_dict(_aligned(tensors, shared_with_others), strict=False, assign=True)
     except RuntimeError as error:  # torch reports mismatching shapes this way
-        raise CheckpointError(f"The weights do not fit the model. {origin}\n{error}") from error
+        raise CheckpointError(describe_mismatch([], [], origin, _wrong_shapes(error))) from error
     filled = set(tensors)
-    missing = [key for key in outcome.missing_keys if not (shared.get(key, set()) & filled)]
+    missing = [
+        key
+        for key in outcome.missing_keys
+        if not (shared.get(key, set()) & filled) and key.rpartition(".")[2] not in COMPUTED
+    ]
     unexpected = list(outcome.unexpected_keys)
     if missing or unexpected:
-        raise CheckpointError(describe_mismatch(missing, unexpected, origin))
+        advice = None
+        if any(map(is_adapter_name, unexpected)) and not any(map(is_adapter_name, network.state_dict())):
+            advice = explain_missing_config(tensors, type(network).__name__, path_in(origin))
+        raise CheckpointError(f"{advice}\n{origin}" if advice else describe_mismatch(missing, unexpected, origin))
     _share_again(network, shared, filled)
 
 
@@ -96,42 +111,87 @@ def _share_again(network: nn.Module, shared: Mapping[str, set[str]], filled: set
             continue
 
 
-def describe_mismatch(missing: Iterable[str], unexpected: Iterable[str], origin: str = "") -> str:
-    """A short account of keys that do not match, grouped by module, with the likely cause."""
-    missing, unexpected = list(missing), list(unexpected)
+def _wrong_shapes(error: RuntimeError) -> dict[str, tuple[str, str]]:
+    """From torch's account: key -> (shape in the file, shape in the model)."""
+    return {key: (found, wanted) for key, found, wanted in _SHAPES.findall(str(error))} or {str(error): ("", "")}
+
+
+def describe_mismatch(
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    origin: str = "",
+    shapes: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+    """A short account of keys that do not match, grouped by module, with the likely cause.
+
+    Args:
+        missing: parameters of the model that the file lacks.
+        unexpected: tensors of the file that the model lacks.
+        origin: a line about the file and the versions.
+        shapes: key -> (shape in the file, shape in the model), where they differ.
+    """
+    missing, unexpected, shapes = list(missing), list(unexpected), shapes or {}
     lines = ["The file and the model do not match: nothing was loaded."]
     if origin:
         lines.append(origin)
     for title, keys in (
-        ("parameters of the model that the file does not have", missing),
-        ("tensors of the file that the model has no place for", unexpected),
+        ("of the model that the file does not have", missing),
+        ("of the file that the model has no place for", unexpected),
+        ("of another shape than the model's", list(shapes)),
     ):
         if keys:
-            lines.append(f"{len(keys)} {title}:")
-            lines.extend(f"  {group}" for group in _grouped(keys))
-    lines.append(f"Likely cause: {_likely_cause(missing, unexpected)}")
+            lines.append(f"{len(keys)} {'tensor' if len(keys) == 1 else 'tensors'} {title}:")
+            lines.extend(f"  {group}{_shapes_of(keys, shapes)}" for group in _grouped(keys))
+    lines.append(f"Likely cause: {_likely_cause(missing, unexpected, shapes)}")
     return "\n".join(lines)
 
 
+def _shapes_of(keys: list[str], shapes: Mapping[str, tuple[str, str]]) -> str:
+    if len(keys) != 1 or keys[0] not in shapes or not shapes[keys[0]][0]:
+        return ""
+    return f"  ({shapes[keys[0]][0]} in the file, {shapes[keys[0]][1]} in the model)"
+
+
 def _grouped(keys: list[str], most: int = 8) -> list[str]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for key in keys:
-        groups[".".join(part if not part.isdigit() else "*" for part in key.split("."))].append(key)
-    rows = [f"{pattern}  ({len(group)}×)" if len(group) > 1 else group[0] for pattern, group in groups.items()]
+    """The keys, counted by module: by the innermost module for which there are few enough rows."""
+    parts = [[part if not part.isdigit() else "*" for part in key.split(".")] for key in keys]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for depth in range(max(map(len, parts)), 0, -1):
+        groups = defaultdict(list)
+        for key, path in zip(keys, parts, strict=True):
+            groups[tuple(path[:depth])].append(key)
+        if len(groups) <= most:
+            break
+    whole = {tuple(path) for path in parts}
+    rows = [
+        group[0] if len(group) == 1 else f"{'.'.join(path)}{'' if path in whole else '.…'}  ({len(group)}×)"
+        for path, group in groups.items()
+    ]
     return rows if len(rows) <= most else [*rows[:most], f"… and {len(rows) - most} more groups"]
 
 
-def _likely_cause(missing: list[str], unexpected: list[str]) -> str:
-    adapter_marks = ("base_model.model.", "lora_", "adapter", ".base_layer.", "modules_to_save")
-    if any(mark in key for key in unexpected for mark in adapter_marks):
+def _likely_cause(missing: list[str], unexpected: list[str], shapes: Mapping[str, tuple[str, str]]) -> str:
+    if any(is_adapter_name(key) for key in missing) and not any(is_adapter_name(key) for key in unexpected):
         return (
-            "the file holds PEFT adapter weights, but no adapter configuration from which to rebuild them. "
-            "Pass it: load(path, peft_config=LoraConfig(...))."
+            "the file lacks weights of the adapters that the model has: it is incomplete, or its adapters are of "
+            "another method or rank than the configuration says."
         )
-    if any(mark in key for key in missing for mark in adapter_marks):
-        return "the model is wrapped with PEFT adapters, the file holds a plain transformer."
+    if any(is_adapter_name(key) for key in unexpected):
+        return "the file's adapters are not those of the configuration (peft_config): method, targets or name differ."
+    if shapes:
+        rows = [
+            key for key in shapes if "word_embeddings" in key or "embed_tokens" in key or key.endswith("wte.weight")
+        ]
+        if rows:
+            return "the configuration and the weights in the file belong to vocabularies of different sizes."
+        heads = [key for key in shapes if key.partition(".")[0] in ("decoder", "linear", "crf", "loss_function")]
+        if len(heads) == len(shapes):
+            return "the file has another number of labels than its own dictionary says, or another embedding length."
+        return "the configuration in the file belongs to a transformer of another size."
     if missing and not unexpected:
         return "the file is incomplete, or was saved by a model with fewer layers or another head."
+    if unexpected and not missing:
+        return "the file was saved by a model with more layers or another head."
     return "the file was saved by a model of another architecture, or by an incompatible library version."
 
 

@@ -25,7 +25,7 @@ from flair.data.units import DT, DT2
 from flair.embeddings._transformer.base_weights import add_base, split_base, without_packed_bases
 from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
-from flair.nn._loading import announce, class_of, read_state
+from flair.nn._loading import announce, class_of, file_is_to_blame, read_state
 from flair.nn._parameters import cast_floating, fill_parameters, with_transformer_options
 from flair.nn.decoder import DeepNCMDecoder
 from flair.nn.dropout import LockedDropout, WordDropout
@@ -287,25 +287,28 @@ class Model(torch.nn.Module, Generic[DT], ABC):
 
         Raises:
             FileNotFoundError: no such file and no pretrained model of that name.
-            ValueError: the same, on an abstract class.
+            ValueError: the same, on an abstract class; or a dtype that the device does not support.
+            ImportError: the model needs a package that is not installed.
             CheckpointError: the file is damaged, of another class, or does not fit the model.
             UnsafeCheckpointError: the file contains more than data.
         """
+        device = torch.device(device) if device is not None else _runtime.device
+        requested = resolve_dtype(dtype)
         state = read_state(cls, model_path, allow_pickle=allow_pickle)
         model_class = class_of(cls, state)
         state.pop("__cls__", None)
-
-        device = torch.device(device) if device is not None else _runtime.device
-        requested = resolve_dtype(dtype)
-        check_device_supports(requested or resolve_dtype(state.get("dtype")), device)
+        with file_is_to_blame(state):
+            own_dtype = resolve_dtype(state.get("dtype")) or common_dtype(state.get("state_dict", {}).values())
+        check_device_supports(requested or own_dtype, device)
         if requested is not None:
             state["dtype_policy"] = dtype_name(requested)
         if peft_config is not None:
             state["peft_config"] = peft_config
         if base_model is not None:
             state["base_model"] = base_model
-        announce(model_class, state)
-        model = model_class._init_model_with_state_dict(state)
+        with file_is_to_blame(state, arguments_given=peft_config is not None or base_model is not None):
+            announce(model_class, state)
+            model = model_class._init_model_with_state_dict(state)
         if merge_adapters:
             for module in model.modules():
                 if hasattr(module, "merge_adapters") and getattr(module, "peft_config", None) is not None:

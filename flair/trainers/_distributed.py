@@ -10,7 +10,15 @@ from flair.distributed_utils import is_main_process
 
 T = TypeVar("T")
 
-__all__ = ["barrier", "from_main_process", "is_distributed", "is_main_process", "mean_over_processes", "world_size"]
+__all__ = [
+    "barrier",
+    "from_main_process",
+    "is_distributed",
+    "is_main_process",
+    "mean_over_processes",
+    "rank",
+    "world_size",
+]
 
 
 def is_distributed() -> bool:
@@ -21,6 +29,11 @@ def is_distributed() -> bool:
 def world_size() -> int:
     """The number of processes that train together."""
     return dist.get_world_size() if is_distributed() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if is_distributed() else 0
 
 
 def barrier() -> None:

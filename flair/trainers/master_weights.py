@@ -47,6 +47,10 @@ class MasterWeights:
                 return master, self.for_optimizer(new)
         return old, self.for_optimizer(new)
 
+    def original(self, master: Parameter) -> Parameter:
+        """The parameter of the model behind one of the optimizer's."""
+        return next((parameter for parameter, copy in self._pairs if copy is master), master)
+
     def zero_grad(self) -> None:
         """Forget gradients that were not taken, because the step they belong to was interrupted."""
         for parameter, _ in self._pairs:

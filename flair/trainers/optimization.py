@@ -80,7 +80,7 @@ class Optimization:
         if self.max_grad_norm is None:
             return None
         self.scaler.unscale_(self.optimizer)
-        return torch.nn.utils.clip_grad_norm_(list(self._parameters()), self.max_grad_norm)
+        return torch.nn.utils.clip_grad_norm_(list(self.parameters()), self.max_grad_norm)
 
     def step(self) -> bool:
         """Change the weights; returns False when the scaler skipped the step because of an overflow."""
@@ -108,7 +108,8 @@ class Optimization:
         """The momentum of each parameter group; 0 for optimizers without one."""
         return [group.get("momentum", 0) for group in self.optimizer.param_groups]
 
-    def _parameters(self) -> Iterator[Parameter]:
+    def parameters(self) -> Iterator[Parameter]:
+        """What the optimizer works on, group by group."""
         for group in self.optimizer.param_groups:
             yield from group["params"]
 

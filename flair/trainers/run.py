@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 from torch.utils.data.distributed import DistributedSampler
 from tqdm import tqdm
 
@@ -38,6 +38,8 @@ from flair.trainers.plugins.loggers.log_file import LogFilePlugin
 from flair.trainers.plugins.loggers.loss_file import LossFilePlugin
 from flair.trainers.plugins.metric_records import MetricName, MetricRecord
 from flair.trainers.preflight import check_model_survives_save, check_ready
+from flair.trainers.resume import ResumePoint
+from flair.trainers.state import python_random_kept
 from flair.training_utils import Result, log_line, store_embeddings
 
 if TYPE_CHECKING:
@@ -50,8 +52,18 @@ class TrainingRun:
     Nothing is written, and nothing about the trainer changes, before the checks of :meth:`execute` have passed.
     """
 
-    def __init__(self, trainer: ModelTrainer, plan: TrainingPlan) -> None:
+    def __init__(self, trainer: ModelTrainer, plan: TrainingPlan, resumed: Optional[ResumePoint] = None) -> None:
+        """Check the plan.
+
+        Args:
+            trainer: what to train on what.
+            plan: how.
+            resumed: the checkpoint from which to go on.
+        """
         check_ready(plan, trainer.model, trainer.corpus)
+        if resumed is not None:
+            resumed.check(trainer.corpus, plan)
+        self.resumed = resumed
         self.trainer = trainer
         self.plan = plan
         self.model = trainer.model
@@ -61,6 +73,11 @@ class TrainingRun:
         # Scores improve upwards from 0, losses downwards; a first dev score of 0 is no improvement.
         self.validates_on_dev = bool(self.corpus.dev) and not plan.train_with_dev
         self.best_score = 0.0 if self.validates_on_dev else math.inf
+        self.best_epoch: Optional[int] = None
+        self.epoch = plan.epoch
+        """The one in training, or the last one that was."""
+        self.epoch_is_complete = True
+        """Whether nothing of it is left to do: training, validation, schedules."""
         self.sampler_seed = 0
         self.trained_embeddings = [
             module.name
@@ -148,7 +165,10 @@ class TrainingRun:
             plan.embeddings_storage_mode,
             self.trained_embeddings,
         )
+        trainer._run = self
         self._log_header()
+        if self.resumed is not None:
+            self.resumed.restore(self)
 
     def _model_card(self) -> dict[str, Any]:
         """What a saved model tells about its training."""
@@ -166,11 +186,11 @@ class TrainingRun:
         own: list[Any] = []
         if is_main_process():
             if plan.create_file_logs:
-                own.append(LogFilePlugin(plan.base_path))
+                own.append(LogFilePlugin(plan.base_path, append=self.resumed is not None))
             if plan.create_loss_file:
                 own.append(LossFilePlugin(plan.base_path, epoch=plan.epoch))
             if plan.write_weights:
-                own.append(WeightExtractorPlugin(plan.base_path))
+                own.append(WeightExtractorPlugin(plan.base_path, keep_rows=self.resumed is not None))
         if plan.reduce_transformer_vocab:
             own.append(ReduceTransformerVocabPlugin(plan.base_path, plan.save_optimizer_state))
         if plan.save_model_each_k_epochs > 0:
@@ -183,11 +203,7 @@ class TrainingRun:
             log_line(_runtime.logger)
             if self.model.model_card is not None:
                 self.model.model_card["training_parameters"]["epoch"] = epoch
-            trainer._progress = {
-                "epoch": epoch,
-                "best_score": self.best_score,
-                "sampler_seed": self.sampler_seed,
-            }
+            self.epoch, self.epoch_is_complete = epoch, False
             self.model.train()
             trainer.dispatch("before_training_epoch", epoch=epoch)
             self._record_rates(self.loop.batch_count)
@@ -197,6 +213,9 @@ class TrainingRun:
             _runtime.logger.info(f"EPOCH {epoch} done: loss {train_loss:.4f} - lr: {_joined(self.reported_rates)}")
             trainer.dispatch("after_training_epoch", epoch=epoch)
             self._validate(epoch, train_loss)
+            for plugin in trainer.plugins:
+                if isinstance(plugin, CheckpointPlugin):
+                    plugin.save_if_due()
 
     def _train_epoch(self, epoch: int) -> float:
         """Train on all batches; returns the loss per data point."""
@@ -241,9 +260,9 @@ class TrainingRun:
             self._evaluate("train_sample", self.train_sample, epoch)
         is_best = scores[0] > self.best_score if self.validates_on_dev else scores[0] < self.best_score
         if is_best:
-            self.best_score = scores[0]
-            self.trainer._progress["best_score"] = self.best_score
+            self.best_score, self.best_epoch = scores[0], epoch
         self.trainer.dispatch("after_evaluation", epoch=epoch, current_model_is_best=is_best, validation_scores=scores)
+        self.epoch_is_complete = True
         if is_best and plan.keeps_best_model():
             _runtime.logger.info("saving best model")
             self._save("best-model.pt")
@@ -293,11 +312,14 @@ class TrainingRun:
             parts.append(self.corpus.test)
         return ConcatDataset([part for part in parts if part])  # type: ignore[list-item]
 
-    def _train_sample(self) -> Optional[Dataset]:
+    def _train_sample(self) -> Optional[Subset]:
         """The part of the training data to evaluate on: a share of it, or a number of data points."""
         wanted = self.plan.monitor_train_sample
         if not wanted or not self.corpus.train:
             return None
+        earlier = self.resumed.train_sample(self.corpus, self.plan) if self.resumed is not None else None
+        if earlier is not None:
+            return earlier
         size = len(self.corpus.train)  # type: ignore[arg-type]
         sample = min(size, int(size * wanted) if isinstance(wanted, float) else int(wanted))
         if sample <= 0:
@@ -323,16 +345,17 @@ class TrainingRun:
 
     def _result_of(self, name: str, split: Any) -> Result:
         plan = self.plan
-        result = self.model.evaluate(
-            split,
-            gold_label_type=self.model.label_type,
-            out_path=plan.base_path / f"{name}.tsv" if is_main_process() else None,
-            embedding_storage_mode=plan.embeddings_storage_mode,
-            mini_batch_size=plan.eval_batch_size,
-            main_evaluation_metric=plan.main_evaluation_metric,
-            exclude_labels=plan.exclude_labels,
-            gold_label_dictionary=plan.gold_label_dictionary_for_eval,
-        )
+        with python_random_kept():
+            result = self.model.evaluate(
+                split,
+                gold_label_type=self.model.label_type,
+                out_path=plan.base_path / f"{name}.tsv" if is_main_process() else None,
+                embedding_storage_mode=plan.embeddings_storage_mode,
+                mini_batch_size=plan.eval_batch_size,
+                main_evaluation_metric=plan.main_evaluation_metric,
+                exclude_labels=plan.exclude_labels,
+                gold_label_dictionary=plan.gold_label_dictionary_for_eval,
+            )
         if plan.embeddings_storage_mode != "none" and self.trained_embeddings:
             # Without gradients these look static, and would be found again, outdated, after the next epoch.
             store_embeddings(list(split), plan.embeddings_storage_mode, self.trained_embeddings)

@@ -17,14 +17,14 @@ from flair.nn.model import Model
 from flair.nn.precision import DTypeLike
 from flair.samplers import FlairSampler
 from flair.trainers.loop import chunks
-from flair.trainers.optimization import Optimization
 from flair.trainers.plan import TrainingPlan
 from flair.trainers.plugins.base import BasePlugin, Pluggable, TrainerPlugin
 from flair.trainers.plugins.functional.anneal_on_plateau import AnnealingPlugin
 from flair.trainers.plugins.functional.linear_scheduler import LinearSchedulerPlugin
 from flair.trainers.plugins.metric_records import MetricRecord
+from flair.trainers.resume import ResumePoint, training_state
 from flair.trainers.run import TrainingRun
-from flair.trainers.state import random_states, to_cpu
+from flair.trainers.state import to_cpu
 from flair.training_utils import EmbeddingStorageMode
 
 
@@ -70,7 +70,7 @@ class ModelTrainer(Pluggable):
         """Forget what belongs to a single training: optimizer, batch size, return values."""
         self.optimizer: Any = None
         self._optimization: Any = None
-        self._progress: dict[str, Any] = {}
+        self._run: Optional[TrainingRun] = None
         self.mini_batch_size: Any = None
         self.ddp_model: Optional[DistributedDataParallel] = None
         self.return_values: dict[str, Any] = {}
@@ -414,6 +414,44 @@ class ModelTrainer(Pluggable):
         )
         return TrainingRun(self, plan).execute()
 
+    def resume(
+        self, model: Union[Model, str, Path], additional_epochs: Optional[int] = None, **trainer_args: Any
+    ) -> dict[str, Any]:
+        """Go on with a training from a checkpoint, as if it had never been interrupted.
+
+        A checkpoint is a model that was saved with ``save_optimizer_state=True`` at the end of an epoch: any
+        ``model_epoch_<n>.pt``, and the ``best-model.pt`` and the ``final-model.pt`` of a training that was not
+        interrupted. On a CPU the result is the same to the bit as that of a training without the interruption. For that
+        the corpus must be the same, in the same order.
+
+        The weights that are trained are those of the checkpoint; this trainer's ``model`` is replaced.
+
+        Args:
+            model: a model loaded from a checkpoint, or the path of one.
+            additional_epochs: train so many more epochs; by default, to the training's ``max_epochs``.
+            **trainer_args: arguments of the training that shall be others than before, settings of its schedule among
+                them. What a file cannot hold must be passed again: ``plugins`` and a ``sampler`` of one's own classes.
+                A plugin passed takes the place of the training's plugin of that class.
+
+        Returns:
+            What :meth:`train_custom` returns.
+
+        Raises:
+            FileNotFoundError: no such file.
+            CheckpointError: the model was saved without the state of its training or in the middle of an epoch, or the
+                state does not fit.
+            ValueError: an argument must be passed again; the message names it.
+        """
+        point = ResumePoint.of(model, type(self.model) if isinstance(self.model, Model) else Model)
+        plan = point.plan(additional_epochs, trainer_args)
+        before, self.model = self.model, point.model
+        try:
+            run = TrainingRun(self, plan, point)
+        except BaseException:
+            self.model = before
+            raise
+        return run.execute()
+
     # --- for plugins and the run ---
 
     def _attach_for_run(self, plugins: list[Any]) -> None:
@@ -445,29 +483,17 @@ class ModelTrainer(Pluggable):
     def _save_model(self, model_file: Union[str, Path], save_optimizer_state: bool = False) -> None:
         """Write the model, and on demand the state of the training with it."""
         model = self.model
-        if not save_optimizer_state or self.optimizer is None:
+        if not save_optimizer_state or self._run is None:
             model.save(model_file, checkpoint=save_optimizer_state)
             return
-        model.optimizer_state_dict = self._optimizer_state()
+        # torch's load_state_dict leaves the entry "training" alone.
+        model.optimizer_state_dict = {**to_cpu(self.optimizer.state_dict()), "training": training_state(self._run)}
         model.scheduler_state_dict = self._scheduler_state()
         try:
             model.save(model_file, checkpoint=True)
         finally:
             model.optimizer_state_dict = None
             model.scheduler_state_dict = None
-
-    def _optimizer_state(self) -> dict[str, Any]:
-        """The optimizer's state, under "training" with all else that a training consists of."""
-        optimization: Optimization = self._optimization
-        return {
-            **to_cpu(self.optimizer.state_dict()),
-            # torch's load_state_dict leaves this entry alone.
-            "training": {
-                **to_cpu(optimization.state_dict()),
-                "random": random_states(),
-                **self._progress,
-            },
-        }
 
     def _scheduler_state(self) -> Optional[dict[str, Any]]:
         """The state of the first plugin's scheduler."""

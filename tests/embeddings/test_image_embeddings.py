@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -65,7 +67,7 @@ def test_identity(tmp_path):
 def test_convolutions(places, blocks):
     blocks = blocks and {"n_blocks": blocks, "transformer_encoder_parms": {"nhead": 2, "dim_feedforward": 16}}
     embedding = ConvTransformNetworkImageEmbeddings(3, NETWORK, places, blocks).eval()
-    assert embedding.embedding_length == (8 if blocks else 48)
+    assert embedding.embedding_length == (8 if blocks and places else 48)
     images = [Image(data=torch.randn(3, 9, 11)) for _ in range(2)]
     embedding.embed(images)
     assert images[0].embedding.shape == (embedding.embedding_length,)
@@ -73,6 +75,37 @@ def test_convolutions(places, blocks):
     assert torch.equal(twin.encode_documents(images), embedding.encode_documents(images))
 
 
+@pytest.mark.parametrize("given", ["posnet_parms", "transformer_parms"])
+def test_positions_and_transformer_come_together(given, caplog):
+    options = {"posnet_parms": {"nonlinear": False}, "transformer_parms": {"n_blocks": 1}}
+    options = {name: value if name == given else None for name, value in options.items()}
+    logger = logging.getLogger("flair")
+    logger.addHandler(caplog.handler)
+    try:
+        embedding = ConvTransformNetworkImageEmbeddings(3, NETWORK, **options)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not embedding.use_transformer
+    assert f"got {given} but no" in caplog.text
+
+
+def test_transformer_depends_on_places():
+    blocks = {"n_blocks": 1, "transformer_encoder_parms": {"nhead": 2, "dim_feedforward": 16, "dropout": 0.0}}
+    embedding = ConvTransformNetworkImageEmbeddings(3, {**NETWORK, "output_size": (1, 2)}, {"nonlinear": False}, blocks)
+    embedding.eval()
+    embedding.conv_features = torch.nn.Identity()
+    seen = torch.randn(1, 8, 1, 2)
+    assert not torch.allclose(embedding(seen), embedding(seen.flip(3)), atol=1e-4)
+    torch.nn.init.zeros_(embedding.position_features[0].weight)
+    torch.testing.assert_close(embedding(seen), embedding(seen.flip(3)))
+
+
 def test_networks_need_torchvision():
     with pytest.raises(ValueError, match="resnet50 or mobilenet_v2"):
         NetworkImageEmbeddings("vgg")
+
+
+def test_even_kernels_are_padded_by_half_their_size():
+    embedding = ConvTransformNetworkImageEmbeddings(3, {**NETWORK, "kernel_sizes": [(4, 5), (3, 2)]}, None, None)
+    layers = [layer for layer in embedding.conv_features if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.padding for layer in layers] == [(2, 2), (1, 1)]

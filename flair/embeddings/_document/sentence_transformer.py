@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from flair import _runtime
+from flair.checkpoint import CheckpointError, UnsafeCheckpointError
 from flair.class_utils import lazy_import
 from flair.data.sentence import Sentence
 from flair.embeddings.base import DocumentEmbeddings, register_embeddings
@@ -65,4 +68,26 @@ class SentenceTransformerDocumentEmbeddings(DocumentEmbeddings):
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> SentenceTransformerDocumentEmbeddings:
+        _refuse_own_modules(Path(str(params.get("model", ""))))
         return cls(**params)
+
+
+def _refuse_own_modules(folder: Path) -> None:
+    """The library imports modules that lie in a model's folder. A file must not make it do so by naming a folder.
+
+    Raises:
+        UnsafeCheckpointError: the folder has modules of its own.
+    """
+    listing = folder / "modules.json"
+    if not listing.is_file():
+        return
+    try:
+        kinds = [str(module["type"]) for module in json.loads(listing.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{listing}, to which the file refers, is damaged: {error}") from error
+    own = [kind for kind in kinds if not kind.startswith("sentence_transformers.")]
+    if own:
+        raise UnsafeCheckpointError(
+            f"The file refers to the sentence transformer at {str(folder)!r}, which runs code of its own "
+            f"({', '.join(own)}), so nothing was loaded."
+        )

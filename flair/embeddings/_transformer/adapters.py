@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 import torch
 
 from flair import _runtime
+from flair.checkpoint.renames import COMPUTED, fit_names, is_plain_transformer, plain_name
 from flair.embeddings._transformer.adapter_files import can_be_exported, fill_adapter, read_config, write_adapter
 from flair.embeddings._transformer.peft_config import (
+    ACROSS_POSITIONS,
     PREPENDING,
     AdapterState,
     config_to_dict,
@@ -145,7 +147,7 @@ class AdapterMixin:
 
     def _restore(self, state: AdapterState) -> None:
         """Active adapters, switched off or on, and which weights learn."""
-        if not state.folders:
+        if not state.folders and self.active_adapters() != state.active:
             self.set_adapter(state.active if len(state.active) > 1 else state.active[0])
         if not state.enabled:
             self.disable_adapters()
@@ -164,14 +166,21 @@ class AdapterMixin:
         """
         if self._pending is not None:
             own = self.model.state_dict()
-            is_plain = own.keys() >= incoming.keys()
+            is_plain = is_plain_transformer(incoming)
+            if is_plain:
+                _rename(incoming, own)
+            weights = base_weights(incoming, own)
+            absent = _absent(own, weights)
             self._shared = _shared_parameters(self.model)
-            self.model.load_state_dict(base_weights(incoming, own), strict=False, assign=True)
+            self.model.load_state_dict(weights, strict=False, assign=True)
             self._share_again()
             self._wrap_pending(weights_follow=not is_plain)
             if is_plain:
+                strange = {name: value for name, value in incoming.items() if name not in own}
+                complete = {n: value for n, value in self.model.state_dict().items() if plain_name(n) not in absent}
                 incoming.clear()
-                incoming.update(self.model.state_dict())
+                incoming.update({**complete, **strange})
+        _rename(incoming, self.model.state_dict())
         if is_wrapped(self.model):
             self._match_dtypes(incoming)
             self._shared = _shared_parameters(self.model)
@@ -236,6 +245,15 @@ class AdapterMixin:
 
     def _has_virtual_tokens(self) -> bool:
         return self._virtual_tokens() > 0
+
+    def _positions_are_independent(self) -> bool:
+        """Whether every adapter treats a position the same in whatever row it stands."""
+        if not is_wrapped(self.model):
+            return True
+        return not self._has_virtual_tokens() and all(
+            method_name(config) not in ACROSS_POSITIONS and not getattr(config, "alora_invocation_tokens", None)
+            for config in self.model.peft_config.values()
+        )
 
     def _without_virtual_tokens(self, states: tuple[torch.Tensor, ...], positions: int) -> tuple[torch.Tensor, ...]:
         """Cut the positions that prompt tuning puts before the text."""
@@ -446,6 +464,22 @@ def _without_marks(model: Any) -> Any:
     for attribute in ("peft_config", "_hf_peft_config_loaded"):
         vars(model).pop(attribute, None)
     return model
+
+
+def _rename(incoming: dict[str, Any], own: dict[str, Any]) -> None:
+    renamed = fit_names(incoming, own)
+    incoming.clear()
+    incoming.update(renamed)
+
+
+def _absent(own: dict[str, torch.Tensor], weights: dict[str, Any]) -> set[str]:
+    """The weights of a bare model that a file does not have, under any of their names."""
+    present = {own[name].data_ptr() for name in weights}
+    return {
+        plain_name(name)
+        for name, value in own.items()
+        if name not in weights and value.data_ptr() not in present and name.rpartition(".")[2] not in COMPUTED
+    }
 
 
 def _after_loading(embedding: AdapterMixin, outcome: Any) -> None:

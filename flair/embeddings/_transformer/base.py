@@ -206,7 +206,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
             return self._place(outputs, places, sentences, device)
 
     def _chunks(self, encoded: list[SubTokens], device: torch.device) -> list[list[int]]:
-        if self.force_max_length:
+        if self.force_max_length or self._packs():
             return [list(range(len(encoded)))]
         overhead = CPU_OVERHEAD if device.type == "cpu" else CUDA_OVERHEAD
         return plan_chunks([s.longest for s in encoded], [len(s.rows) for s in encoded], overhead)
@@ -382,6 +382,10 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         if self.tokenizer_needs_ocr_boxes or self.needs_manual_ocr or self.feature_extractor is not None:
             tensors.update(layout.page_tensors(sentences, encoded, longest, self.tokenizer, self.feature_extractor))
         return {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
+
+    def _packs(self) -> bool:
+        """Whether the network runs without padding, so that nothing is won by chunks of similar length."""
+        return False
 
     def _mask_is_optional(self) -> bool:
         """Whether the network takes a missing attention mask for one that hides nothing."""

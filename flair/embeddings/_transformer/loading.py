@@ -53,7 +53,8 @@ def _explain(name: str, error: Exception) -> OSError:
     if Path(name).is_file():
         return NotADirectoryError(
             f"{name!r} is a file. A transformer is given by the folder that save_pretrained() wrote (config.json, the "
-            f"weights, the tokenizer's files) or by its name on the hub; a saved flair model is read with its class's load()."
+            f"weights, the tokenizer's files) or by its name on the hub; a saved flair model is read with "
+            f"its class's load()."
         )
     where = (
         "the Hugging Face cache does not have it, and downloads are off (HF_HUB_OFFLINE / TRANSFORMERS_OFFLINE is set)"
@@ -182,6 +183,12 @@ def load_model(name: str, config: Any, dtype: DTypeLike, /, **options: Any) -> t
     return model
 
 
+def checkpoints_activations(network: Any) -> bool:
+    """Whether the backward pass computes the layers a second time."""
+    name = "is_activation_checkpointing" if hasattr(type(network), "is_activation_checkpointing") else None
+    return bool(getattr(network, name or "is_gradient_checkpointing", False))
+
+
 @contextlib.contextmanager
 def _uninitialised() -> Iterator[None]:
     """Build modules whose parameters are allocated but not drawn; buffers are computed as usual."""
@@ -201,7 +208,7 @@ def build_model(config: Any, dtype: DTypeLike, /, **options: Any) -> torch.nn.Mo
     model_class = _model_class(config)
     with _uninitialised():
         if hasattr(model_class, "from_config"):
-            model = model_class.from_config(config, **{_dtype_keyword(): wanted})
+            model = model_class.from_config(config, trust_remote_code=False, **{_dtype_keyword(): wanted})
         else:
             model = model_class._from_config(config, **{_dtype_keyword(): wanted})
     if attention is not None and getattr(model.config, "_attn_implementation", None) is None:

@@ -26,6 +26,9 @@ NOT_FOR_ENCODERS = {
 PREPENDING = ("PROMPT_TUNING", "P_TUNING")
 """Methods whose virtual tokens show up as positions of the hidden states."""
 
+ACROSS_POSITIONS = ("LILY", "XLORA", "POLY")
+"""Methods whose layers weigh their experts by all positions of the batch, its padding included."""
+
 PLAIN_INITIALISATION = (True, False, "gaussian")
 
 
@@ -117,6 +120,8 @@ def config_from_dict(values: dict[str, Any]) -> Any:
             f"{', '.join(known)}. A newer peft may know it: pip install -U peft."
         )
     _refuse(name)
+    if values.get("megatron_config") is not None:
+        raise ValueError("peft_config has a megatron_config, which names a module of Python code to be imported.")
     values["peft_type"] = name
     return peft.PeftConfig.from_peft_type(**values)
 

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 
 from flair.embeddings._transformer import loading
+from flair.embeddings._transformer.file_params import NO_CODE
+from flair.embeddings._transformer.tokenizer_files import check_sizes
 
 PACKED = "quantised_base"
 """The parameter of an embedding that holds a packed transformer."""
@@ -72,13 +74,16 @@ def load(name: str, config: Any, dtype: Any, packed: io.BytesIO | bytes | str | 
         how = config.quantization_config
         how = AutoQuantizationConfig.from_dict(dict(how)) if isinstance(how, dict) else how
         where = packed or name
-        return prepared(loading.load_model(where, loading.load_config(where), dtype, quantization_config=how))
+        return prepared(
+            loading.load_model(where, loading.load_config(where, **NO_CODE), dtype, quantization_config=how, **NO_CODE)
+        )
     packed = io.BytesIO(packed) if isinstance(packed, bytes) else packed
     packed.seek(0)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(packed) as archive:
+        check_sizes(archive, len(packed.getvalue()))
         for entry in archive.infolist():  # names only: no path out of the folder
             (Path(folder) / Path(entry.filename).name).write_bytes(archive.read(entry))
-        return prepared(loading.load_model(folder, loading.load_config(folder), dtype))
+        return prepared(loading.load_model(folder, loading.load_config(folder, **NO_CODE), dtype, **NO_CODE))
 
 
 def prepared(model: Any) -> Any:

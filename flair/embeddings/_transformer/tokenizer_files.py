@@ -14,6 +14,8 @@ from flair.embeddings._transformer.loading import from_hub
 SLOW_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model")
 IMAGE_MODELS = ("layoutlmv2", "layoutlmv3", "layoutxlm")
 """Model types that look at the page's image besides its words."""
+_MOST_UNPACKED = 1 << 28
+"""Bytes; the largest vocabularies have some tens of millions."""
 _RENAMED_PROCESSORS = ("FeatureExtractor", "ImageProcessor")
 
 
@@ -73,6 +75,7 @@ def unpack(data: BytesIO | bytes, folder: str) -> None:
     except zipfile.BadZipFile as error:
         raise ValueError(f"The tokenizer data of this file is no zip archive ({len(raw)} bytes): {error}.") from error
     with archive:
+        check_sizes(archive, len(raw))
         for name in archive.namelist():
             target = (Path(folder) / name).resolve()
             if Path(folder).resolve() not in target.parents:
@@ -81,6 +84,17 @@ def unpack(data: BytesIO | bytes, folder: str) -> None:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(archive.read(name))
+
+
+def check_sizes(archive: zipfile.ZipFile, packed: int) -> None:
+    """Refuse an archive that would unpack to much more than a tokenizer's files do.
+
+    Raises:
+        ValueError: as said.
+    """
+    total = sum(member.file_size for member in archive.infolist())
+    if total > max(_MOST_UNPACKED, 2 * packed):
+        raise ValueError(f"An archive of {packed:,} bytes in the file would unpack to {total:,} bytes.")
 
 
 def tokenizer_from_bytes(data: BytesIO | bytes) -> Any:
@@ -114,4 +128,4 @@ def image_processor_from_bytes(data: BytesIO | bytes | None) -> Any:
             if old_name and "image_processor_type" not in values:
                 values["image_processor_type"] = old_name.replace(*_RENAMED_PROCESSORS)
             config.write_text(json.dumps(values))
-        return AutoImageProcessor.from_pretrained(folder)
+        return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)

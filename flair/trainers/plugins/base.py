@@ -235,6 +235,21 @@ class BasePlugin:
         """The plugin as plain data, for the model card: its class and its settings."""
         return {"__cls__": f"{type(self).__module__}.{type(self).__name__}"}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What this plugin has to remember when a training is resumed: plain containers, strings, numbers, tensors.
+
+        By default the state of its ``scheduler``, if it has one. Plugins that count or remember anything else override
+        this method and :meth:`load_state_dict`.
+        """
+        scheduler: Any = getattr(self, "scheduler", None)
+        return {"scheduler": scheduler.state_dict()} if hasattr(scheduler, "state_dict") else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned; called after ``after_setup``."""
+        scheduler = getattr(self, "scheduler", None)
+        if scheduler is not None and "scheduler" in state:
+            scheduler.load_state_dict(state["scheduler"])
+
 
 class TrainerPlugin(BasePlugin):
     """Base of plugins for :class:`flair.trainers.trainer.ModelTrainer`."""

@@ -110,6 +110,15 @@ class AnnealingPlugin(TrainerPlugin):
             f"min_learning_rate: '{self.min_learning_rate}'"
         )
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting bad epochs; factor and patience are those of this plugin, which may be new."""
+        before = dict(state["scheduler"])
+        extra_is_used_up = before["effective_patience"] == before["default_patience"]
+        patience = self.patience + (0 if extra_is_used_up else self.initial_extra_patience)
+        settings = {"factor": self.anneal_factor, "default_patience": self.patience, "effective_patience": patience}
+        self.scheduler.load_state_dict({**before, **settings})
+        self.store_learning_rate()
+
     def get_state(self) -> dict[str, Any]:
         return {
             **super().get_state(),

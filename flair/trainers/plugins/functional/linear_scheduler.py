@@ -54,5 +54,14 @@ class LinearSchedulerPlugin(TrainerPlugin):
     def __str__(self) -> str:
         return f"LinearScheduler | warmup_fraction: '{self.warmup_fraction}'"
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the same step of a schedule whose length and initial rates may be new."""
+        scheduler, groups = self.scheduler, self.trainer.optimizer.param_groups
+        initial = [group["initial_lr"] for group in groups]
+        scheduler.load_state_dict({**state["scheduler"], "base_lrs": initial})
+        for group, rate, factor in zip(groups, initial, scheduler.lr_lambdas, strict=True):
+            group["lr"] = rate * factor(scheduler.last_epoch)
+        self.store_learning_rate()
+
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "warmup_fraction": self.warmup_fraction}

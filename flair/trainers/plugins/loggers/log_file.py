@@ -13,10 +13,22 @@ from flair.training_utils import add_file_handler
 class LogFilePlugin(TrainerPlugin):
     """Copies everything logged from now to the end of the training into ``training.log``."""
 
-    def __init__(self, base_path: Union[str, Path]) -> None:
+    def __init__(self, base_path: Union[str, Path], append: bool = False) -> None:
+        """Open the file.
+
+        Args:
+            base_path: the training folder.
+            append: go on at the end of an existing file.
+        """
         super().__init__()
         self.base_path = base_path
-        self.log_handler = add_file_handler(_runtime.logger, Path(base_path) / "training.log")
+        file = Path(base_path) / "training.log"
+        kept = file.read_bytes() if append and file.exists() else b""
+        self.log_handler = add_file_handler(_runtime.logger, file)
+        stream = self.log_handler.stream
+        if kept and stream is not None:
+            stream.write(kept.decode("utf-8", errors="replace"))
+            stream.flush()
 
     @TrainerPlugin.hook("_training_exception", "after_training")
     def close_file_handler(self, **kw: Any) -> None:

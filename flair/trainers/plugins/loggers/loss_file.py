@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 from flair.trainers.plugins.base import TrainerPlugin
 from flair.trainers.plugins.metric_records import MetricName, MetricRecord
+from flair.trainers.state import keep_lines
 from flair.training_utils import init_output_file
 
 _DEFAULT_METRICS: dict[Union[tuple, str], str] = {
@@ -49,6 +50,7 @@ class LossFilePlugin(TrainerPlugin):
             self.loss_txt = Path(init_output_file(base_path, "loss.tsv"))
         self.headers = self._make_headers(metrics_to_collect)
         self.current_row: Optional[dict[MetricName, str]] = None
+        self._last_epoch = epoch
 
     @staticmethod
     def _make_headers(metrics: Optional[dict[Union[tuple, str], str]]) -> dict[MetricName, str]:
@@ -101,6 +103,20 @@ class LossFilePlugin(TrainerPlugin):
         with self.loss_txt.open("a", encoding="utf-8") as file:
             file.write("\t".join(self.current_row.get(name, "_") for name in self.headers) + "\n")
         self.current_row = None
+        self._last_epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self._last_epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Drop the rows of epochs that are going to be trained again."""
+        self._last_epoch = state["epoch"]
+
+        def belongs(line: str) -> bool:
+            epoch = line.split("\t", 1)[0]
+            return not epoch.isdecimal() or int(epoch) <= self._last_epoch
+
+        keep_lines(self.loss_txt, belongs)
 
     def _settle_columns(self) -> None:
         """Take the columns of an existing file, or those that have values and write them as the header."""

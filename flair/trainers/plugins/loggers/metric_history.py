@@ -48,5 +48,13 @@ class MetricHistoryPlugin(TrainerPlugin):
     def attach_to_all_processes(self) -> bool:
         return False
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric_history": {target: list(values) for target, values in self.metric_history.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for target, values in state["metric_history"].items():
+            if target in self.metric_history:
+                self.metric_history[target] = list(values)
+
     def get_state(self) -> dict[str, Any]:
         return {**super().get_state(), "metrics_to_collect": dict(self.metrics_to_collect)}
