@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -36,13 +37,13 @@ def can_pack(network: Any) -> bool:
         and getattr(config, "position_embedding_type", None) in (None, "absolute")
         and not getattr(config, "is_decoder", False)
         and not getattr(config, "output_attentions", False)
-        and "position_ids" in _arguments(type(network))
+        and "position_ids" in _arguments(type(network).forward)
     )
 
 
 @functools.cache
-def _arguments(network_class: type) -> frozenset[str]:
-    return frozenset(inspect.signature(network_class.forward).parameters)  # type: ignore[attr-defined]
+def _arguments(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 class PackedRows(TorchFunctionMode):
@@ -98,8 +99,8 @@ class PackedRows(TorchFunctionMode):
         outputs = []
         parts = (tensor[0].split(self._sizes, dim=1) for tensor in (query, key, value))
         for (count, length), *inputs in zip(self._runs, *parts, strict=True):
-            batch = (part.unflatten(1, (count, length)).transpose(0, 1) for part in inputs)
-            output = scaled_dot_product_attention(*batch, dropout_p=dropout_p, **options)
+            q, k, v = (part.unflatten(1, (count, length)).transpose(0, 1) for part in inputs)
+            output = scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, **options)
             outputs.append(output.transpose(0, 1).flatten(1, 2))
         return torch.cat(outputs, dim=1).unsqueeze(0)
 
@@ -111,7 +112,7 @@ class PackedRows(TorchFunctionMode):
 def packed_inputs(network: Any, input_ids: torch.Tensor, rows: PackedRows) -> dict[str, torch.Tensor]:
     """The network's arguments for a packed batch, each ``[1, total]``."""
     inputs = {"input_ids": rows.pack(input_ids), "position_ids": rows.pack(_position_ids(network, input_ids))}
-    if "token_type_ids" in _arguments(type(network)):
+    if "token_type_ids" in _arguments(type(network).forward):
         inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
     return inputs
 
