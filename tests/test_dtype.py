@@ -15,6 +15,7 @@ from flair.models import LanguageModel, PrefixedSequenceTagger, SequenceTagger, 
 from flair.models.prefixed_tagger import EntityTypeTaskPromptAugmentationStrategy
 from flair.nn import Model, PrototypicalDecoder
 from tests.embeddings.tiny_transformers import make_model_folder
+from tests.peft.adapted import dictionary
 
 HALF = torch.bfloat16
 TEXT = "the quick fox jumps over Berlin ."
@@ -26,24 +27,16 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make_model_folder(tmp_path_factory.mktemp(request.param), request.param)
 
 
-def labels(spans: bool) -> Dictionary:
-    made = Dictionary(add_unk=False)
-    for name in ("PER", "LOC"):
-        made.add_item(name)
-    made.span_labels = spans
-    return made
-
-
 def classifier(folder: Path, prototypes: bool = False, **options: Any) -> TextClassifier:
     decoder = {"decoder": PrototypicalDecoder(num_prototypes=2, embeddings_size=16)} if prototypes else {}
     embeddings = TransformerDocumentEmbeddings(str(folder), **options)
-    return TextClassifier(embeddings, label_dictionary=labels(False), label_type="topic", **decoder)
+    return TextClassifier(embeddings, label_dictionary=dictionary("PER", "LOC"), label_type="topic", **decoder)
 
 
 def tagger(folder: Path, rnn: bool = True, prefixed: bool = False, **options: Any) -> SequenceTagger:
     embeddings = TransformerWordEmbeddings(str(folder), **options)
     head: dict[str, Any] = {"use_crf": rnn, "use_rnn": rnn, "reproject_embeddings": rnn, "hidden_size": 6}
-    head.update(tag_dictionary=labels(True), tag_type="ner")
+    head.update(tag_dictionary=dictionary("PER", "LOC", spans=True), tag_type="ner")
     if prefixed:
         strategy = EntityTypeTaskPromptAugmentationStrategy(["PER", "LOC"])
         return PrefixedSequenceTagger(embeddings, augmentation_strategy=strategy, **head)
@@ -57,7 +50,9 @@ BUILD = {
     "linear tagger": lambda folder, **options: tagger(folder, rnn=False, **options),
     "prefixed tagger": lambda folder, **options: tagger(folder, prefixed=True, **options),
     "token classifier": lambda folder, **options: TokenClassifier(
-        TransformerWordEmbeddings(str(folder), **options), label_dictionary=labels(True), label_type="ner"
+        TransformerWordEmbeddings(str(folder), **options),
+        label_dictionary=dictionary("PER", "LOC", spans=True),
+        label_type="ner",
     ),
 }
 
@@ -122,7 +117,7 @@ def test_taggers_over_language_models(asked, dtype, tmp_path):
     for character in TEXT:
         characters.add_item(character)
     embeddings = FlairEmbeddings(LanguageModel(characters, True, 6, 1, embedding_size=4))
-    SequenceTagger(embeddings, labels(True), "ner", hidden_size=6).save(tmp_path / "model.pt")
+    SequenceTagger(embeddings, dictionary("PER", "LOC", spans=True), "ner", hidden_size=6).save(tmp_path / "model.pt")
     model = SequenceTagger.load(tmp_path / "model.pt", dtype=asked)
     check(model, dtype)
     expected = outputs(model)

@@ -66,6 +66,7 @@ _PARTS = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
 def name_of(cls: type) -> str:
+    """The qualified name of a class."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

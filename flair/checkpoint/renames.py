@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 _WRAPPER = re.compile(r"^(_orig_mod\.)?(base_model\.(model\.)?)?")
-_INSIDE = re.compile(r"\._orig_mod(?=\.)|\.token_adapter(?=\.base_layer\.)|\.(base_layer|original_module)(?=\.)")
+_WRAPPINGS = re.compile(r"\.token_adapter(?=\.base_layer\.)|\.(base_layer|original_module)(?=\.)")
+_COMPILED = re.compile(r"\._orig_mod(?=\.)")
 _RENAMED = (
     (re.compile(r"(?:(?<=\.)|^)gamma$"), "weight"),
     (re.compile(r"(?:(?<=\.)|^)beta$"), "bias"),
@@ -44,9 +45,14 @@ def is_plain_transformer(names: Iterable[str]) -> bool:
     return not any(name.startswith(("base_model.", "prompt_encoder.")) or is_adapter_name(name) for name in names)
 
 
+def without_wrappings(name: str) -> str:
+    """A name without what peft puts between a module's name and its own weights."""
+    return _WRAPPINGS.sub("", name)
+
+
 def plain_name(name: str) -> str:
     """A name without what adapters, compilers and older versions put into it, and without the adapter's own name."""
-    name = _INSIDE.sub("", _WRAPPER.sub("", name, count=1))
+    name = without_wrappings(_COMPILED.sub("", _WRAPPER.sub("", name, count=1)))
     match = ADAPTER_PART.search(f".{name}")
     if match:
         dotted = f".{name}"

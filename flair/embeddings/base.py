@@ -49,7 +49,14 @@ class Embeddings(torch.nn.Module, Generic[DT]):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type this embedding computes in (float32 for one without floating-point weights)."""
+        marker = self._buffers.get("_dtype_marker")
+        if marker is not None:
+            return marker.dtype
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+
+    def _remember_dtype(self) -> None:
+        """Called by the constructors of embeddings that hold no weights: keep the type ``half()`` or ``to`` asked for."""
+        self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
 
     def embed(self, data_points: Union[DT, list[DT]]) -> list[DT]:
         """Write this embedding's vectors onto the data points, unless all of them carry them already.

@@ -14,6 +14,7 @@ from torch.utils.data import Sampler
 from flair import _runtime, samplers
 from flair.checkpoint import CheckpointError
 from flair.checkpoint.codec import Encoder
+from flair.checkpoint.objects import name_of
 from flair.samplers import FlairSampler
 from flair.trainers.plan import TrainingPlan
 from flair.trainers.plugins.base import BasePlugin
@@ -44,11 +45,6 @@ _OF_SCHEDULERS = frozenset(
     )
 )
 _FIELDS = frozenset(item.name for item in fields(TrainingPlan))
-
-
-def name_of(cls: type) -> str:
-    """The qualified name of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def is_data(value: Any) -> bool:

@@ -18,10 +18,11 @@ from torch.utils.data import Subset
 from flair import _runtime
 from flair.checkpoint import CheckpointError, load_state
 from flair.checkpoint.atomic import replacing_file
+from flair.checkpoint.objects import name_of
 from flair.data.corpus import Corpus
 from flair.nn.model import Model
 from flair.trainers._distributed import is_main_process, rank
-from flair.trainers.arguments import is_data, name_of, plan_from, written
+from flair.trainers.arguments import is_data, plan_from, written
 from flair.trainers.optimization import Optimization
 from flair.trainers.plan import TrainingPlan
 from flair.trainers.plugins.base import BasePlugin

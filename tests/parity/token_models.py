@@ -11,14 +11,8 @@ from typing import Any
 
 import torch
 from drive import main
+from tagged_sentences import sentences
 
-TEXTS = [
-    "Peter Smith sat in Berlin .",
-    "the cat",
-    "on the mat in Paris " * 4,
-    "Smith",
-    "mat and Peter in the Paris cat",
-]
 WORDS = ["the", "cat", "sat", "on", "mat", "in", "Berlin", "and", "Paris", "Peter", "Smith", ".", "[", "]", "Tag"]
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "spans": {"label_type": "ner"},
@@ -68,20 +62,6 @@ def prepare(folder: Path) -> None:
         )
         tagger.linear.weight.data.mul_(6)
         tagger.save(folder / f"tagger {name}.pt")
-
-
-def sentences() -> list[Any]:
-    from flair.data import Sentence
-
-    made = [Sentence(text) for text in TEXTS]
-    made[0][0:2].add_label("ner", "PER")
-    made[0][4:5].add_label("ner", "LOC")
-    made[2][4:5].add_label("ner", "LOC")
-    made[4][2:3].add_label("ner", "PER")
-    for sentence in made:
-        for number, token in enumerate(sentence):
-            token.add_label("pos", ("NOUN", "VERB", "O")[number % 3])
-    return made
 
 
 def work(folder: Path) -> dict[str, Any]:

@@ -53,19 +53,13 @@ class DocumentTFIDFEmbeddings(DocumentEmbeddings):
         self.vectorizer = vectorizer
         self.name = "document_tfidf"
         self.__embedding_length = len(self.vectorizer.vocabulary_)
-        # Holds no weights: remembers the type that half() or to(dtype) asked for.
-        self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
+        self._remember_dtype()
         self.to(_runtime.device)
         self.eval()
 
     @property
     def embedding_length(self) -> int:
         return self.__embedding_length
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the vectors this embedding gives."""
-        return self.get_buffer("_dtype_marker").dtype
 
     def embed(self, sentences: Union[list[Sentence], Sentence]) -> list[Sentence]:
         return super().embed(sentences)

@@ -32,18 +32,13 @@ class MuseCrosslingualEmbeddings(RowEmbeddings):
         self.name = "muse-crosslingual"
         self.static_embeddings = True
         self.language_embeddings: dict[str, tuple[dict[str, int], np.ndarray]] = {}
-        self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
+        self._remember_dtype()
         self.to(_runtime.device)
         self.eval()
 
     @property
     def embedding_length(self) -> int:
         return LENGTH
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the vectors this embedding gives."""
-        return self.get_buffer("_dtype_marker").dtype
 
     @instance_lru_cache(maxsize=10000, typed=False)
     def get_cached_vec(self, language_code: str, word: str) -> torch.Tensor:

@@ -221,18 +221,13 @@ class FastTextEmbeddings(RowEmbeddings):
         if hasattr(self.precomputed_word_embeddings, "wv"):  # a whole training state was saved
             self.precomputed_word_embeddings = self.precomputed_word_embeddings.wv
         self.__embedding_length: int = self.precomputed_word_embeddings.vector_size
-        self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
+        self._remember_dtype()
         self.to(_runtime.device)
         self.eval()
 
     @property
     def embedding_length(self) -> int:
         return self.__embedding_length
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The floating-point type of the vectors this embedding gives."""
-        return self.get_buffer("_dtype_marker").dtype
 
     @instance_lru_cache(maxsize=10000, typed=False)
     def get_cached_vec(self, word: str) -> torch.Tensor:

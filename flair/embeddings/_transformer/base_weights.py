@@ -17,10 +17,10 @@ import torch
 
 from flair.checkpoint import CheckpointError
 from flair.checkpoint.folder import WEIGHTS
-from flair.checkpoint.renames import plain_name
+from flair.checkpoint.renames import plain_name, without_wrappings
 from flair.embeddings._transformer.file_params import NO_CODE
 from flair.embeddings._transformer.loading import load_config, load_model
-from flair.embeddings._transformer.peft_names import bare_name, without_wrappings
+from flair.embeddings._transformer.peft_names import bare_name
 from flair.embeddings._transformer.quantised import PACKED
 from flair.embeddings.transformer import TransformerEmbeddings
 

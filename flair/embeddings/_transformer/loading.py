@@ -185,8 +185,8 @@ def load_model(name: str, config: Any, dtype: DTypeLike, /, **options: Any) -> t
 
 def checkpoints_activations(network: Any) -> bool:
     """Whether the backward pass computes the layers a second time."""
-    name = "is_activation_checkpointing" if hasattr(type(network), "is_activation_checkpointing") else None
-    return bool(getattr(network, name or "is_gradient_checkpointing", False))
+    recent = hasattr(type(network), "is_activation_checkpointing")  # transformers 5.20 deprecated the other name
+    return bool(getattr(network, "is_activation_checkpointing" if recent else "is_gradient_checkpointing", False))
 
 
 @contextlib.contextmanager

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-_WRAPPINGS = (".token_adapter.base_layer.", ".base_layer.", ".original_module.")
-"""What peft puts between a module's name and its own weights."""
+from flair.checkpoint.renames import without_wrappings
+
 _ADAPTER_PARTS = (".lora_", ".modules_to_save.", "prompt_encoder.", ".ln_tuning_")
-
-
-def without_wrappings(key: str) -> str:
-    """A state-dict key without what peft puts inside of it."""
-    for wrapping in _WRAPPINGS:
-        key = key.replace(wrapping, ".")
-    return key
 
 
 def bare_name(key: str) -> str:
