@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from tiny_transformers import make_model_folder
+from tiny_transformers import make_layout_folder
 
 from flair.data import Sentence
 from flair.embeddings import TransformerDocumentEmbeddings, TransformerWordEmbeddings
 from flair.embeddings.base import load_embeddings
-
-SIZES = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 66,
-}
-
-
-def write(folder, kind):
-    """A tiny random LayoutLM or LayoutLMv3."""
-    import transformers
-
-    make_model_folder(folder, "bert" if kind == "layoutlm" else "roberta", max_length=16)
-    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    if kind == "layoutlm":
-        model = transformers.LayoutLMModel(transformers.LayoutLMConfig(vocab_size=vocabulary, **SIZES))
-    else:
-        ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-        boxes = {"coordinate_size": 4, "shape_size": 4, "input_size": 32, "patch_size": 16}
-        model = transformers.LayoutLMv3Model(
-            transformers.LayoutLMv3Config(vocab_size=vocabulary, **ids, **boxes, **SIZES)
-        )
-        settings["tokenizer_class"] = "LayoutLMv3TokenizerFast"
-        processor = {"image_processor_type": "LayoutLMv3ImageProcessor", "size": {"height": 32, "width": 32}}
-        (folder / "preprocessor_config.json").write_text(json.dumps({**processor, "apply_ocr": False}))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.3)
-    model.save_pretrained(folder)
-    return str(folder)
 
 
 def page(text, seed=0, picture=True):
@@ -64,12 +27,12 @@ def page(text, seed=0, picture=True):
 
 @pytest.fixture(scope="module")
 def with_words(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("layoutlm"), "layoutlm")
+    return str(make_layout_folder(tmp_path_factory.mktemp("layoutlm"), "layoutlm"))
 
 
 @pytest.fixture(scope="module")
 def with_pictures(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("layoutlmv3"), "layoutlmv3")
+    return str(make_layout_folder(tmp_path_factory.mktemp("layoutlmv3"), "layoutlmv3"))
 
 
 def test_layoutlm_sees_places(with_words):
@@ -98,6 +61,108 @@ def test_layoutlmv3_sees_pages(with_pictures, embedding_class):
     twin = load_embeddings(embedding.save_embeddings())
     again = getattr(twin, road)(pages)
     assert torch.equal(again[0] if isinstance(again, tuple) else again, vectors)
+
+
+def test_places_of_the_context_count(with_words):
+    """The vectors of a sentence depend on where its neighbours are, and neighbours need places as well."""
+    embedding = TransformerWordEmbeddings(with_words, needs_manual_ocr=True, use_context=2, use_context_separator=False)
+    vectors = []
+    for seed in (1, 2):
+        batch = [page("a film", 0), page("the fox", seed)]
+        Sentence.set_context_for_sentences(batch)
+        vectors.append(embedding.encode_tokens(batch[:1])[0])
+        boxes = embedding.prepare_tensors(batch[:1])["bbox"][0].tolist()
+        assert list(batch[1][1].get_metadata("bbox")) == boxes[-2]
+    assert not torch.allclose(vectors[0], vectors[1])
+    batch = [page("a film"), Sentence("fox")]
+    Sentence.set_context_for_sentences(batch)
+    with pytest.raises(ValueError, match=r"token 1 \('fox'\) of 'fox' has none"):
+        embedding.encode_tokens(batch[:1])
+
+
+def test_separators_lie_nowhere(with_words):
+    embedding = TransformerWordEmbeddings(with_words, needs_manual_ocr=True, use_context=2)
+    batch = [page("film", 0), page("fox", 1)]
+    Sentence.set_context_for_sentences(batch)
+    inputs = embedding.prepare_tensors(batch[:1])
+    separator = embedding.tokenizer.convert_tokens_to_ids("[FLERT]")
+    boxes = inputs["bbox"][inputs["input_ids"] == separator]
+    assert boxes.tolist() == [[0, 0, 0, 0]] * 2
+    assert list(batch[1][0].get_metadata("bbox")) in inputs["bbox"][0].tolist()
+
+
+def test_fractions_for_models_that_compute_with_places(tmp_path):
+    """BROS takes numbers from 0 to 1, and does not look them up."""
+    embedding = TransformerWordEmbeddings(str(make_layout_folder(tmp_path, "bros")), needs_manual_ocr=True)
+    vectors = []
+    for scale in (1000, 2000, 10**6):
+        sentence = page("a film", 3)
+        for token in sentence:
+            token.add_metadata("bbox", [number / scale for number in token.get_metadata("bbox")])
+        assert embedding.prepare_tensors([sentence])["bbox"].dtype == torch.float32
+        vectors.append(embedding.encode_tokens([sentence])[0])
+    assert not torch.allclose(vectors[0], vectors[1])
+    assert not torch.allclose(vectors[0], vectors[2])
+
+
+@pytest.mark.parametrize(
+    ("box", "problem"),
+    [
+        ((1, 2, 3), "is not four numbers"),
+        (("1", "2", "3", "4"), "is not four numbers"),
+        ({"left": 1}, "is not four numbers"),
+        (((1, 2), (3, 2), (3, 4), (1, 4)), "is not four numbers"),
+        (7, "is not four numbers"),
+        ((0.1, 0.2, 0.3, 0.4), "has fractions"),
+        ((1.0, float("nan"), 3.0, 4.0), "not finite"),
+        ((1, 2, 1200, 4), "outside of the page"),
+        ((-1, 2, 3, 4), "outside of the page"),
+        ((3, 2, 1, 4), "ends before it begins"),
+    ],
+)
+def test_malformed_places_name_their_token(with_words, box, problem):
+    embedding = TransformerWordEmbeddings(with_words, needs_manual_ocr=True)
+    sentence = page("a long film")
+    sentence[1].add_metadata("bbox", box)
+    with pytest.raises(ValueError, match=rf"token 2 \('long'\) of 'a long film'.*{problem}.*add_metadata"):
+        embedding.embed([page("fox"), sentence])
+
+
+@pytest.mark.parametrize("kind", [tuple, list, np.asarray, torch.tensor, lambda box: [float(number) for number in box]])
+def test_places_in_any_form(with_words, kind):
+    embedding = TransformerWordEmbeddings(with_words, needs_manual_ocr=True)
+    sentence = page("a film")
+    for token in sentence:
+        token.add_metadata("bbox", kind(token.get_metadata("bbox")))
+    boxes = embedding.prepare_tensors([sentence])["bbox"]
+    assert boxes.dtype == torch.int64
+    assert torch.equal(boxes, embedding.prepare_tensors([page("a film")])["bbox"])
+
+
+def test_pictures_in_any_form(with_pictures):
+    from PIL import Image
+
+    embedding = TransformerDocumentEmbeddings(with_pictures)
+    vectors = []
+    red = np.zeros((40, 30, 3), dtype=np.uint8)
+    red[..., 0] = 200
+    with_transparency = Image.fromarray(np.concatenate([red, np.full((40, 30, 1), 255, dtype=np.uint8)], axis=2))
+    pictures = [Image.fromarray(red), red, torch.from_numpy(red).permute(2, 0, 1), with_transparency]
+    for picture in [*pictures, [pictures[0]], Image.fromarray(red[..., 1])]:
+        sentence = page("a film", picture=False)
+        sentence.add_metadata("image", picture)
+        vectors.append(embedding.encode_documents([sentence]))
+    for vector in vectors[:-1]:
+        torch.testing.assert_close(vector, vectors[0], atol=1e-4, rtol=0)
+    assert not torch.allclose(vectors[-1], vectors[0], atol=1e-4), "a black page is not a red one"
+
+
+@pytest.mark.parametrize("picture", ["page.png", b"bytes", 3, np.zeros((40, 30)), np.zeros((40, 30, 4))])
+def test_what_is_no_picture_is_refused(with_pictures, picture):
+    sentence = page("a film", picture=False)
+    sentence.add_metadata("image", picture)
+    with pytest.raises(ValueError, match=r"'image' metadata of 'a film'.*PIL\.Image\.open"):
+        TransformerDocumentEmbeddings(with_pictures).embed(sentence)
 
 
 def test_missing_places_and_pages(with_words, with_pictures):

@@ -209,3 +209,45 @@ def make_model_folder(
     model.save_pretrained(folder)
     torch.random.set_rng_state(state)
     return folder
+
+
+LAYOUT_KINDS = ("layoutlm", "layoutlmv3", "lilt", "bros")
+
+
+def make_layout_folder(folder: str | Path, kind: str, *, max_length: int = 16, separator: bool = False) -> Path:
+    """Write a random LayoutLM, LiLT or BROS (places of words) or LayoutLMv3 (places, and the picture of the page)."""
+    import transformers
+
+    text_kind = "roberta" if kind == "layoutlmv3" else "bert"
+    folder = make_model_folder(folder, text_kind, max_length=max_length, separator=separator)
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())
+    count = len(vocabulary["model"]["vocab"]) + int(separator)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    sizes = {**_SIZES, "hidden_size": 24, "num_hidden_layers": 2, **_NO_DROPOUT}
+    sizes["max_position_embeddings"] = max(max_length, 64) + 2
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    if kind == "layoutlm":
+        model: Any = transformers.LayoutLMModel(transformers.LayoutLMConfig(vocab_size=count, **sizes))
+    elif kind == "lilt":
+        model = transformers.LiltModel(transformers.LiltConfig(vocab_size=count, **sizes))
+    elif kind == "bros":
+        sizes["hidden_size"] = 64  # its places are sines of 8 coordinates
+        model = transformers.BrosModel(transformers.BrosConfig(vocab_size=count, **sizes))
+    elif kind == "layoutlmv3":
+        ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        boxes = {"coordinate_size": 4, "shape_size": 4, "input_size": 32, "patch_size": 16}
+        model = transformers.LayoutLMv3Model(transformers.LayoutLMv3Config(vocab_size=count, **ids, **boxes, **sizes))
+        settings["tokenizer_class"] = "LayoutLMv3TokenizerFast"
+        processor = {"image_processor_type": "LayoutLMv3ImageProcessor", "size": {"height": 32, "width": 32}}
+        (folder / "preprocessor_config.json").write_text(json.dumps({**processor, "apply_ocr": False}))
+    else:
+        raise ValueError(f"No tiny {kind}. Known: {', '.join(LAYOUT_KINDS)}.")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(folder)
+    torch.random.set_rng_state(state)
+    return folder

@@ -20,7 +20,7 @@ from flair.data.sentence import Sentence
 from flair.data.units import Token
 from flair.embeddings._transformer import layout
 from flair.embeddings._transformer.chunks import CPU_OVERHEAD, CUDA_OVERHEAD, plan_chunks
-from flair.embeddings._transformer.inputs import OUTSIDE, SubTokenizer, SubTokens, pad_rows
+from flair.embeddings._transformer.inputs import OUTSIDE, SubTokenizer, SubTokens, own_words, pad_rows
 from flair.embeddings._transformer.pooling import combine_strided_tensors, pool_documents, pool_tokens
 from flair.embeddings._transformer.tokenizer_files import image_processor_from_bytes, pack, tokenizer_from_bytes
 from flair.embeddings.base import Embeddings
@@ -301,17 +301,30 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
             left, right = [*left, Token(SENTENCE_BOUNDARY_TAG)], [Token(SENTENCE_BOUNDARY_TAG), *right]
         return [*left, *sentence.tokens, *right], len(left)
 
-    def _texts(self, sentences: list[Sentence]) -> tuple[list[list[str]], list[int]]:
-        if self.context_length <= 0:
+    def _texts(
+        self, sentences: list[Sentence], contexts: list[tuple[list[Token], list[Token]]]
+    ) -> tuple[list[list[str]], list[int]]:
+        if not contexts:
             return [sentence._token_texts() for sentence in sentences], [0] * len(sentences)
-        separator = [SENTENCE_BOUNDARY_TAG] if self.use_context_separator else []
+        separator = [SENTENCE_BOUNDARY_TAG] * self._separators()
         texts, offsets = [], []
-        for sentence in sentences:
-            left, right = self._context_of(sentence)
+        for sentence, (left, right) in zip(sentences, contexts, strict=True):
             own = sentence._token_texts()
             offsets.append(len(left) + len(separator))
             texts.append([*(t.text for t in left), *separator, *own, *separator, *(t.text for t in right)])
         return texts, offsets
+
+    def _separators(self) -> int:
+        """How many tokens are between a sentence and its context."""
+        return int(self.context_length > 0 and self.use_context_separator)
+
+    def _reads_pages(self) -> bool:
+        return self.tokenizer_needs_ocr_boxes or bool(self.needs_manual_ocr) or self.feature_extractor is not None
+
+    def _boxes(self, sentence: Sentence, context: tuple[list[Token], list[Token]]) -> np.ndarray:
+        """The places of all words of a text, ``[words, 4]``."""
+        rules = layout.BoxRules.of(getattr(getattr(self, "model", None), "config", None))
+        return layout.boxes_in_context(sentence, context, self._separators(), rules)
 
     def _max_length(self) -> int | None:
         """Positions of the longest row that the model takes, None without limit."""
@@ -320,23 +333,25 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
 
     def _sub_tokens(self, sentences: list[Sentence]) -> list[SubTokens]:
         """Tokenise a batch; rows are cut or split where the model's limit asks for it."""
-        texts, offsets = self._texts(sentences)
-        with_words = self.token_embedding or self.tokenizer_needs_ocr_boxes or self.needs_manual_ocr
+        contexts = [self._context_of(sentence) for sentence in sentences] if self.context_length > 0 else []
+        texts, offsets = self._texts(sentences, contexts)
+        with_boxes = self._reads_pages()
         limit = self._max_length() if self.truncate else None
         languages = self._languages(sentences)
         encoded = []
-        for index, (ids, places) in enumerate(self._sub_tokenizer(texts, with_words)):
+        for index, (ids, places) in enumerate(self._sub_tokenizer(texts, self.token_embedding or with_boxes)):
             count = len(sentences[index])
-            words = None
-            if places is not None:
-                words = places - offsets[index]
-                words[(words < 0) | (words >= count)] = OUTSIDE
-            rows, word_ids = [ids], [] if words is None else [words]
+            rows, row_places = [ids], [] if places is None else [places]
             if limit is not None and len(ids) > limit:
-                rows, word_ids = self._sub_tokenizer.windows(ids, words, limit, self.stride)
+                rows, row_places = self._sub_tokenizer.windows(ids, places, limit, self.stride)
+            word_ids = [own_words(words, offsets[index], count) for words in row_places]
             # neighbouring windows share the stride, and give up a special token each where they are stitched together
             total = sum(map(len, rows)) - (len(rows) - 1) * (2 * (self.stride // 2) + 2)
-            encoded.append(SubTokens(rows, word_ids, count, total, languages[index]))
+            made = SubTokens(rows, word_ids, count, total, languages[index])
+            if with_boxes:
+                made.places = row_places
+                made.boxes = self._boxes(sentences[index], contexts[index] if contexts else ([], []))
+            encoded.append(made)
         return encoded
 
     def _languages(self, sentences: list[Sentence]) -> list[int]:
@@ -379,7 +394,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         if self.use_lang_emb:
             languages = torch.tensor([sub_tokens.language for sub_tokens in encoded for _ in sub_tokens.rows])
             tensors["langs"] = languages.unsqueeze(1).expand(-1, longest).contiguous()
-        if self.tokenizer_needs_ocr_boxes or self.needs_manual_ocr or self.feature_extractor is not None:
+        if self._reads_pages():
             tensors.update(layout.page_tensors(sentences, encoded, longest, self.tokenizer, self.feature_extractor))
         return {key: value.to(device, non_blocking=True) for key, value in tensors.items()}
 

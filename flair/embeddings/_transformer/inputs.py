@@ -23,6 +23,10 @@ class SubTokens:
     sub_token_count: int = 0
     """Positions of the stitched sentence, special tokens included."""
     language: int = 0
+    places: list[np.ndarray] = field(default_factory=list)
+    """With boxes: the word behind each position, context included; -1 for special tokens."""
+    boxes: np.ndarray | None = None
+    """Where these words are on the page, ``[words, 4]``."""
 
     @property
     def longest(self) -> int:
@@ -114,6 +118,19 @@ class SubTokenizer:
             return rows, []
         ends = np.full(head, -1), np.full(tail, -1)
         return rows, [np.concatenate([ends[0], content_words[s : s + size], ends[1]]) for s in starts]
+
+
+def own_words(words: np.ndarray, offset: int, count: int) -> np.ndarray:
+    """The sentence's own numbers of the words in its text; :data:`OUTSIDE` for special tokens and context.
+
+    Args:
+        words: the word behind each position, -1 for none.
+        offset: the sentence's first word.
+        count: the number of its words.
+    """
+    own = words - offset
+    own[(own < 0) | (own >= count)] = OUTSIDE
+    return own
 
 
 def pad_rows(rows: Sequence[Sequence[int] | np.ndarray], length: int, value: int) -> torch.Tensor:
