@@ -10,7 +10,7 @@ from flair.data.units import DataPoint
 
 
 class Image(DataPoint):
-    """A picture, given as data (a tensor) or by address."""
+    """A picture, given as data (a tensor, an array, a PIL image) or by address."""
 
     def __init__(self, data: Any = None, imageURL: Optional[str] = None) -> None:
         super().__init__()
@@ -22,7 +22,9 @@ class Image(DataPoint):
         return self.get_embedding()
 
     def __str__(self) -> str:
-        size = self.data.size() if self.data is not None else ""
+        size: Any = ""
+        if self.data is not None:
+            size = getattr(self.data, "shape", None) or getattr(self.data, "size", "")  # PIL images have no shape
         return f"Image: {size} {self.imageURL or ''}"
 
     @property

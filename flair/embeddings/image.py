@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
+import numpy as np
 import torch
 
 from flair import _runtime
@@ -35,34 +36,79 @@ class ImageEmbeddings(Embeddings[Image]):
         return self.name
 
     def to_params(self) -> dict[str, Any]:
-        """The constructor's arguments; they must be data to be written to a model file."""
+        """The constructor's arguments; they must be data to be written to a model file.
+
+        Raises:
+            ValueError: the embedding comes from the file of a version that did not write how it was built.
+        """
+        if self._arguments is None:
+            raise ValueError(
+                f"These {type(self).__name__} come from the file of an earlier version, which does not say how they "
+                f"were built. Construct them anew, load_state_dict() these weights, and save that."
+            )
         return dict(self._arguments)
 
-    _arguments: dict[str, Any] = {}
+    _arguments: Optional[dict[str, Any]] = None
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> Embeddings:
         """Rebuild from :meth:`to_params`, or from the instance state that released versions wrote."""
         if "_modules" not in params and "training" not in params:
-            return cls(**params)
+            return cls._rebuilt(params)
         embedding = cls.__new__(cls)
         torch.nn.Module.__init__(embedding)
         embedding.__dict__.update(params)
+        embedding._arguments = cls._arguments_in(params)
         return embedding
+
+    @classmethod
+    def _rebuilt(cls, params: dict[str, Any]) -> Embeddings:
+        return cls(**params)
+
+    @classmethod
+    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
+        """What :meth:`to_params` gives for an instance of a released version; None if that cannot be told."""
+        return None
 
 
 def _open(image: Image) -> Any:
     """The picture behind an address, as a PIL image.
 
     Raises:
-        ValueError: for an image without address.
+        ValueError: for an image without address, and for a file that holds no picture.
+        FileNotFoundError: no such file.
     """
     pictures = lazy_import("visual", "PIL.Image", None)
-    if image.imageURL is None:
+    address = image.imageURL
+    if address is None:
         raise ValueError(f"{image} has no address to read the picture from. Make it with Image(imageURL=path).")
-    with pictures.open(image.imageURL) as picture:  # type: ignore[attr-defined]
-        picture.load()
-        return picture
+    try:
+        with pictures.open(address) as picture:  # type: ignore[attr-defined]
+            picture.load()
+            return picture
+    except FileNotFoundError as error:
+        advice = "Download it and pass its path" if "://" in str(address) else "Check the path"
+        raise FileNotFoundError(f"The picture {address} is no file on this machine. {advice}.") from error
+    except OSError as error:  # includes PIL.UnidentifiedImageError
+        raise ValueError(f"{address} holds no picture that PIL can read, or only a part of one: {error}") from error
+
+
+def _picture(image: Image) -> Any:
+    """The picture in an image: its data, else what is behind its address; PIL images with three colours.
+
+    Raises:
+        ValueError: neither is there, or the data is no picture of three colours.
+    """
+    picture = _open(image) if image.data is None else image.data
+    if hasattr(picture, "getbands"):
+        return picture.convert("RGB")
+    shape = tuple(getattr(picture, "shape", ()))
+    if len(shape) != 3 or 3 not in (shape[0], shape[-1]):
+        raise ValueError(
+            f"{image}: the data is a {type(picture).__name__} of shape {shape}. Pass a PIL image, an array "
+            f"[height, width, 3] or a tensor [3, height, width]."
+        )
+    return picture
 
 
 @register_embeddings
@@ -95,6 +141,10 @@ class IdentityImageEmbeddings(ImageEmbeddings):
         """The picture of each image, as a list where their sizes differ."""
         pictures = [self.transforms(_open(image)).to(_runtime.device) for image in sentences]
         return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
+
+    @classmethod
+    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
+        return {"transforms": state["transforms"]}
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "PIL"}
@@ -130,6 +180,10 @@ class PrecomputedImageEmbeddings(ImageEmbeddings):
         self.static_embeddings = True
         self._arguments = {"url2tensor_dict": url2tensor_dict, "name": name}
 
+    @classmethod
+    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
+        return {key: state[key] for key in ("url2tensor_dict", "name")}
+
     @property
     def embedding_length(self) -> int:
         return self.__embedding_length
@@ -145,47 +199,92 @@ class NetworkImageEmbeddings(ImageEmbeddings):
     """The features of a network of torchvision, averaged over the picture."""
 
     def __init__(
-        self, name: str, pretrained: bool = True, transforms: Optional[Callable[[Any], torch.Tensor]] = None
+        self, name: str, pretrained: bool = True, transforms: Union[list, Callable[[Any], torch.Tensor], None] = None
     ) -> None:
         """Load a network.
 
         Args:
             name: "resnet50" or "mobilenet_v2".
-            pretrained: with the published weights, which are downloaded; else random ones.
-            transforms: from a PIL image to a tensor ``[3, height, width]``; by default what ImageNet's networks were
-                trained with (256 pixels, the central 224, normalised colours).
+            pretrained: with the weights published first (IMAGENET1K_V1), which are downloaded; else random ones.
+            transforms: what is done to a picture before it becomes a tensor with, for pretrained networks, normalised
+                colours: a list of torchvision's transforms, e.g. ``[Resize(256), CenterCrop(224)]``. By default
+                pictures keep their size. A function does everything itself, from the picture to ``[3, height, width]``.
 
         Raises:
             ValueError: for another network.
             ImportError: torchvision is not installed.
+            OSError: the weights could not be downloaded.
         """
+        self._build(name, "IMAGENET1K_V1" if pretrained else None, pretrained, transforms)
+
+    def _build(self, name: str, weights: Optional[str], pretrained: bool, transforms: Any) -> None:
         if name not in _HEADS_ON_FEATURES:
             raise ValueError(f"Image embeddings {name!r} are not available. Use {' or '.join(_HEADS_ON_FEATURES)}.")
         self.name = name
         super().__init__()
         networks = lazy_import("vision", "torchvision.models", None)
-        ways = lazy_import("vision", "torchvision.transforms", None)
-        network = getattr(networks, name)(weights="DEFAULT" if pretrained else None)
+        ways: Any = lazy_import("vision", "torchvision.transforms", None)
+        try:
+            network = getattr(networks, name)(weights=weights)
+        except (OSError, RuntimeError) as error:
+            if weights is None:
+                raise
+            raise OSError(
+                f"The weights of {name} are not in {torch.hub.get_dir()}/checkpoints and could not be downloaded "
+                f"({error}). Download them where there is a connection and copy that folder here, or pass "
+                f"pretrained=False for random weights."
+            ) from error
         layers = list(network.children())[:-1]
         if name == "mobilenet_v2":
             layers.append(torch.nn.AdaptiveAvgPool2d((1, 1)))
         self.features = torch.nn.Sequential(*layers)
         self.__embedding_length = 2048 if name == "resnet50" else 1280
         self.transforms: Any = transforms
-        if transforms is None:
-            steps = [ways.Resize(256), ways.CenterCrop(224), ways.ToTensor(), ways.Normalize(_MEAN, _DEVIATION)]  # type: ignore[union-attr]
-            self.transforms = ways.Compose(steps)  # type: ignore[union-attr]
-        self._arguments = {"name": name, "pretrained": False, "transforms": transforms}
+        if transforms is None or isinstance(transforms, (list, tuple)):
+            steps = [*(transforms or []), _as_tensor]
+            if pretrained:
+                steps.append(ways.Normalize(_MEAN, _DEVIATION))
+            self.transforms = ways.Compose(steps)
+        self._arguments = {"name": name, "pretrained": pretrained, "transforms": transforms}
         self.to(_runtime.device)
         self.eval()
+
+    @classmethod
+    def _rebuilt(cls, params: dict[str, Any]) -> Embeddings:
+        embedding = cls.__new__(cls)
+        embedding._build(params["name"], None, params["pretrained"], params["transforms"])
+        return embedding
+
+    @classmethod
+    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
+        steps = list(getattr(state["transforms"], "transforms", []))
+        names = [type(step).__name__ for step in steps]
+        if "ToTensor" not in names:
+            return None
+        own = steps[: names.index("ToTensor")]
+        return {"name": state["name"], "pretrained": "Normalize" in names, "transforms": own or None}
 
     @property
     def embedding_length(self) -> int:
         return self.__embedding_length
 
     def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
-        pictures = torch.stack([self.transforms(_open(image).convert("RGB")) for image in sentences])
-        return self.features(pictures.to(_runtime.device)).flatten(1)
+        place = next(self.features.parameters())
+        pictures = [self.transforms(_picture(image)).to(place.device, place.dtype) for image in sentences]
+        if len({picture.shape for picture in pictures}) == 1:
+            return self.features(torch.stack(pictures)).flatten(1)
+        return torch.cat([self.features(picture.unsqueeze(0)).flatten(1) for picture in pictures])
+
+
+def _as_tensor(picture: Any) -> torch.Tensor:
+    """A PIL image or an array as torchvision's ``ToTensor`` gives it; tensors, ``[3, height, width]``, as they are.
+
+    Whole numbers from 0 to 255 become 0 to 1.
+    """
+    if not isinstance(picture, torch.Tensor):
+        array = np.array(picture)
+        picture = torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    return picture.float() / 255 if picture.dtype == torch.uint8 else picture
 
 
 @register_embeddings

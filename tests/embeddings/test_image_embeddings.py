@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -50,6 +52,18 @@ def test_state_of_released_versions():
     embedding = load_embeddings({**old, "__cls__": "PrecomputedImageEmbeddings"})
     assert embedding.embed(Image(imageURL="a"))[0].embedding.tolist() == [1, 1, 1]
     assert embedding.embedding_length == 3
+    again = load_embeddings(embedding.save_embeddings())
+    assert again.embed(Image(imageURL="a"))[0].embedding.tolist() == [1, 1, 1]
+
+
+def test_state_that_does_not_say_how_it_was_built():
+    """It can be used; written again it would be a file that nothing can read."""
+    state = ConvTransformNetworkImageEmbeddings(3, NETWORK, None, None).__dict__
+    old = {key: value for key, value in state.items() if key != "_arguments"}
+    embedding = load_embeddings({**old, "__cls__": "ConvTransformNetworkImageEmbeddings"})
+    assert embedding.encode_documents([Image(data=torch.ones(3, 9, 9))]).shape == (1, 48)
+    with pytest.raises(ValueError, match="Construct them anew"):
+        embedding.save_embeddings()
 
 
 def test_identity(tmp_path):
@@ -100,9 +114,139 @@ def test_transformer_depends_on_places():
     torch.testing.assert_close(embedding(seen), embedding(seen.flip(3)))
 
 
-def test_networks_need_torchvision():
+def test_unknown_networks():
     with pytest.raises(ValueError, match="resnet50 or mobilenet_v2"):
         NetworkImageEmbeddings("vgg")
+
+
+class Flatten(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3), keepdim=True)
+
+
+def torchvision_stand_in(monkeypatch):
+    """The names that are used of torchvision, which does not install beside every build of torch; tiny networks."""
+    asked = []
+
+    def network(weights):
+        asked.append(weights)
+        if weights is not None:
+            raise OSError("no connection")
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), Flatten(), torch.nn.Linear(5, 2))
+
+    class Compose:
+        def __init__(self, steps):
+            self.transforms = steps
+
+        def __call__(self, picture):
+            for step in self.transforms:
+                picture = step(picture)
+            return picture
+
+    def normalise(mean, deviation):
+        def apply(picture):
+            return (picture - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+
+        return apply
+
+    package, models, transforms = (ModuleType(f"torchvision{part}") for part in ("", ".models", ".transforms"))
+    models.resnet50 = models.mobilenet_v2 = network
+    transforms.Compose, transforms.Normalize = Compose, normalise
+    package.models, package.transforms = models, transforms
+    for module in (package, models, transforms):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return asked, network
+
+
+def picture(seed=0, size=(9, 12)):
+    return np.random.RandomState(seed).randint(0, 255, (*size, 3)).astype("uint8")
+
+
+def test_networks_look_at_the_data_of_images(monkeypatch, tmp_path):
+    pil = pytest.importorskip("PIL.Image")
+    _, network = torchvision_stand_in(monkeypatch)
+    embedding = NetworkImageEmbeddings("resnet50", pretrained=False)
+    assert (embedding.name, embedding.embedding_length, embedding.embedding_type) == ("resnet50", 2048, "image-level")
+    pil.fromarray(picture()).save(tmp_path / "picture.png")
+    tensor = torch.from_numpy(picture()).permute(2, 0, 1)
+    expected = network(None)[:-1](tensor[None].float() / 255).flatten()
+    forms = [pil.fromarray(picture()), picture(), tensor, tensor / 255]
+    images = [*(Image(data=form) for form in forms), Image(imageURL=str(tmp_path / "picture.png"))]
+    for image in embedding.embed(images):
+        torch.testing.assert_close(image.embedding, expected)
+    unequal = [Image(data=picture()), Image(data=picture(1, (20, 15))), Image(data=pil.fromarray(picture()[..., 0]))]
+    vectors = embedding.encode_documents(unequal)
+    torch.testing.assert_close(vectors[0], expected)
+    assert vectors.shape == (3, 5)
+    assert NetworkImageEmbeddings("resnet50", pretrained=False).to(torch.bfloat16).encode_documents(images).dtype == (
+        torch.bfloat16
+    )
+    with pytest.raises(ValueError, match=r"shape \(9, 12\).*\[height, width, 3\]"):
+        embedding.embed(Image(data=picture()[..., 0]))
+    with pytest.raises(ValueError, match="no address"):
+        embedding.embed(Image())
+
+
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2"])
+def test_networks_round_trip(monkeypatch, name):
+    """Also the normalised colours of pretrained networks, whose weights are in the file and not asked for again."""
+    asked, network = torchvision_stand_in(monkeypatch)
+    images = [Image(data=picture())]
+    plain = NetworkImageEmbeddings(name, pretrained=False, transforms=[np.flipud])
+    monkeypatch.setattr(sys.modules["torchvision.models"], name, lambda weights: asked.append(weights) or network(None))
+    pretrained = NetworkImageEmbeddings(name)
+    assert "IMAGENET1K_V1" in asked
+    asked.clear()
+    assert not torch.allclose(plain.encode_documents(images), pretrained.encode_documents(images))
+    for embedding in (plain, pretrained):
+        twin = load_embeddings(embedding.save_embeddings())
+        assert torch.equal(twin.encode_documents(images), embedding.encode_documents(images))
+    assert not any(asked)
+
+
+def test_networks_of_released_files_are_written_again(monkeypatch):
+    torchvision_stand_in(monkeypatch)
+    made = NetworkImageEmbeddings("resnet50", pretrained=False)
+
+    class ToTensor:
+        def __call__(self, picture):
+            return torch.from_numpy(picture).permute(2, 0, 1) / 255
+
+    old = {key: value for key, value in made.__dict__.items() if key != "_arguments"}
+    old["transforms"] = type(made.transforms)([ToTensor()])
+    images = [Image(data=picture())]
+    restored = load_embeddings({**old, "__cls__": "NetworkImageEmbeddings"})
+    again = load_embeddings(restored.save_embeddings())
+    assert torch.equal(again.encode_documents(images), made.encode_documents(images))
+
+
+def test_weights_that_cannot_be_downloaded(monkeypatch):
+    torchvision_stand_in(monkeypatch)
+    with pytest.raises(OSError, match=r"weights of resnet50.*checkpoints.*no connection.*pretrained=False"):
+        NetworkImageEmbeddings("resnet50")
+
+
+def test_addresses_without_picture(tmp_path):
+    pytest.importorskip("PIL.Image").fromarray(picture(size=(200, 200))).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    (tmp_path / "text.png").write_text("no picture")
+    embedding = IdentityImageEmbeddings(lambda opened: torch.from_numpy(np.asarray(opened).copy()))
+    for name in ("cut.png", "text.png"):
+        with pytest.raises(ValueError, match=rf"{name} holds no picture that PIL can read"):
+            embedding.embed(Image(imageURL=str(tmp_path / name)))
+    with pytest.raises(FileNotFoundError, match=r"gone\.png is no file on this machine\. Check"):
+        embedding.embed(Image(imageURL=str(tmp_path / "gone.png")))
+    with pytest.raises(FileNotFoundError, match=r"Download it"):
+        embedding.embed(Image(imageURL="http://127.0.0.1/x.png"))
+
+
+def test_images_of_every_kind_have_a_description():
+    pil = pytest.importorskip("PIL.Image")
+    assert str(Image(data=pil.fromarray(picture()), imageURL="u")) == "Image: (12, 9) u"
+    assert str(Image(data=picture())) == "Image: (9, 12, 3) "
+    assert str(Image(data=torch.zeros(2, 3))) == "Image: torch.Size([2, 3]) "
+    assert str(Image(imageURL="u")) == "Image:  u"
 
 
 def test_even_kernels_are_padded_by_half_their_size():

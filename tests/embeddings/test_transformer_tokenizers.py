@@ -20,7 +20,7 @@ from flair.embeddings.base import load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tiny_transformers import make_model_folder
+from tiny_transformers import make_language_folder, make_model_folder
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "fox", "##es", "un", "##believ", "##able", "!"]
 VOCABULARY += list("bcdiln") + [f"##{letter}" for letter in "bcdeilnr"]
@@ -227,38 +227,11 @@ def test_sentencepiece_ids_are_those_of_the_tokenizers_own_call(sentencepiece_mo
             assert [int((places == place).sum()) for place in range(len(words))] == own
 
 
-XLM_SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{index}>" for index in range(10))]
-
-
 @pytest.fixture(scope="module")
 def xlm_folder(tmp_path_factory) -> str:
-    """An XLM with language embeddings, English and German."""
+    """An XLM with language embeddings, German and English."""
     pytest.importorskip("sacremoses")
-    folder = tmp_path_factory.mktemp("xlm")
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    entries = [*XLM_SPECIAL, *letters, *(f"{letter}</w>" for letter in letters + ".!"), "th", "the</w>"]
-    (folder / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(entries)}))
-    (folder / "merges.txt").write_text("t h 2\nth e</w> 1\n")
-    languages = {"de": 0, "en": 1}
-    config = transformers.XLMConfig(
-        vocab_size=len(entries),
-        emb_dim=16,
-        n_layers=2,
-        n_heads=2,
-        max_position_embeddings=80,
-        n_langs=2,
-        use_lang_emb=True,
-        lang2id=languages,
-        id2lang={str(number): name for name, number in languages.items()},
-        bos_index=0,
-        eos_index=1,
-        pad_index=2,
-        unk_index=3,
-        pad_token_id=2,
-    )
-    options = {"tokenizer_class": "XLMTokenizer", "model_max_length": 32, "lang2id": languages}
-    options["id2lang"] = {str(number): name for name, number in languages.items()}
-    return write_model(folder, config, options)
+    return str(make_language_folder(tmp_path_factory.mktemp("xlm"), "xlm", max_length=32))
 
 
 def in_language(words: list[str], code: str) -> Sentence:

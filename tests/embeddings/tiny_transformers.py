@@ -251,3 +251,60 @@ def make_layout_folder(folder: str | Path, kind: str, *, max_length: int = 16, s
     model.save_pretrained(folder)
     torch.random.set_rng_state(state)
     return folder
+
+
+LANGUAGE_KINDS = ("xlm", "flaubert")
+_XLM_SPECIAL = ["<s>", "</s>", "<pad>", "<unk>", *(f"<special{index}>" for index in range(10))]
+
+
+def make_language_folder(
+    folder: str | Path, kind: str, *, languages: int = 2, max_length: int = 512, separator: bool = False
+) -> Path:
+    """Write a random XLM or FlauBERT that is told the language of its input; their tokenizers need sacremoses."""
+    import transformers
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    entries = [*_XLM_SPECIAL, *letters, *(f"{letter}</w>" for letter in letters + ".!"), "th", "the</w>"]
+    (folder / "vocab.json").write_text(json.dumps({entry: index for index, entry in enumerate(entries)}))
+    (folder / "merges.txt").write_text("t h 2\nth e</w> 1\n")
+    numbers = {"de": 0, "en": 1, "fr": 2}
+    names = {
+        "lang2id": {name: number for name, number in numbers.items() if number < languages},
+        "id2lang": {str(number): name for name, number in numbers.items() if number < languages},
+    }
+    config_class = {"xlm": transformers.XLMConfig, "flaubert": transformers.FlaubertConfig}[kind]
+    config = config_class(
+        vocab_size=len(entries) + separator,
+        emb_dim=16,
+        n_layers=2,
+        n_heads=2,
+        dropout=0.0,
+        attention_dropout=0.0,
+        max_position_embeddings=max_length + 48,
+        n_langs=languages,
+        use_lang_emb=True,
+        **names,
+        bos_index=0,
+        eos_index=1,
+        pad_index=2,
+        unk_index=3,
+        pad_token_id=2,
+    )
+    options = {"tokenizer_class": f"{type(config).__name__.removesuffix('Config')}Tokenizer", **names}
+    options["model_max_length"] = max_length
+    if separator:
+        options["additional_special_tokens"] = [*_XLM_SPECIAL[4:], "[FLERT]"]
+        added = {"content": "[FLERT]", "special": True, "lstrip": False, "rstrip": False, "normalized": False}
+        options["added_tokens_decoder"] = {str(len(entries)): {**added, "single_word": False}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(options))
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    model = transformers.AutoModel.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.3)
+    model.save_pretrained(folder)
+    torch.random.set_rng_state(state)
+    return folder
