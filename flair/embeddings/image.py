@@ -36,39 +36,20 @@ class ImageEmbeddings(Embeddings[Image]):
         return self.name
 
     def to_params(self) -> dict[str, Any]:
-        """The constructor's arguments; they must be data to be written to a model file.
-
-        Raises:
-            ValueError: the embedding comes from the file of a version that did not write how it was built.
-        """
-        if self._arguments is None:
-            raise ValueError(
-                f"These {type(self).__name__} come from the file of an earlier version, which does not say how they "
-                f"were built. Construct them anew, load_state_dict() these weights, and save that."
-            )
+        """The constructor's arguments; they must be data to be written to a model file."""
         return dict(self._arguments)
 
-    _arguments: Optional[dict[str, Any]] = None
+    _arguments: dict[str, Any] = {}
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> Embeddings:
         """Rebuild from :meth:`to_params`, or from the instance state that released versions wrote."""
         if "_modules" not in params and "training" not in params:
-            return cls._rebuilt(params)
+            return cls(**params)
         embedding = cls.__new__(cls)
         torch.nn.Module.__init__(embedding)
         embedding.__dict__.update(params)
-        embedding._arguments = cls._arguments_in(params)
         return embedding
-
-    @classmethod
-    def _rebuilt(cls, params: dict[str, Any]) -> Embeddings:
-        return cls(**params)
-
-    @classmethod
-    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
-        """What :meth:`to_params` gives for an instance of a released version; None if that cannot be told."""
-        return None
 
 
 def _open(image: Image) -> Any:
@@ -142,10 +123,6 @@ class IdentityImageEmbeddings(ImageEmbeddings):
         pictures = [self.transforms(_open(image)).to(_runtime.device) for image in sentences]
         return torch.stack(pictures) if len({picture.shape for picture in pictures}) == 1 else pictures
 
-    @classmethod
-    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
-        return {"transforms": state["transforms"]}
-
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "PIL"}
 
@@ -179,10 +156,6 @@ class PrecomputedImageEmbeddings(ImageEmbeddings):
         self.__embedding_length = lengths.pop()
         self.static_embeddings = True
         self._arguments = {"url2tensor_dict": url2tensor_dict, "name": name}
-
-    @classmethod
-    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
-        return {key: state[key] for key in ("url2tensor_dict", "name")}
 
     @property
     def embedding_length(self) -> int:
@@ -250,19 +223,13 @@ class NetworkImageEmbeddings(ImageEmbeddings):
         self.eval()
 
     @classmethod
-    def _rebuilt(cls, params: dict[str, Any]) -> Embeddings:
+    def from_params(cls, params: dict[str, Any]) -> Embeddings:
+        """Rebuild from :meth:`to_params` (no weights are downloaded) or from a released version's instance state."""
+        if "_modules" in params or "training" in params:
+            return super().from_params(params)
         embedding = cls.__new__(cls)
         embedding._build(params["name"], None, params["pretrained"], params["transforms"])
         return embedding
-
-    @classmethod
-    def _arguments_in(cls, state: dict[str, Any]) -> Optional[dict[str, Any]]:
-        steps = list(getattr(state["transforms"], "transforms", []))
-        names = [type(step).__name__ for step in steps]
-        if "ToTensor" not in names:
-            return None
-        own = steps[: names.index("ToTensor")]
-        return {"name": state["name"], "pretrained": "Normalize" in names, "transforms": own or None}
 
     @property
     def embedding_length(self) -> int:

@@ -52,18 +52,6 @@ def test_state_of_released_versions():
     embedding = load_embeddings({**old, "__cls__": "PrecomputedImageEmbeddings"})
     assert embedding.embed(Image(imageURL="a"))[0].embedding.tolist() == [1, 1, 1]
     assert embedding.embedding_length == 3
-    again = load_embeddings(embedding.save_embeddings())
-    assert again.embed(Image(imageURL="a"))[0].embedding.tolist() == [1, 1, 1]
-
-
-def test_state_that_does_not_say_how_it_was_built():
-    """It can be used; written again it would be a file that nothing can read."""
-    state = ConvTransformNetworkImageEmbeddings(3, NETWORK, None, None).__dict__
-    old = {key: value for key, value in state.items() if key != "_arguments"}
-    embedding = load_embeddings({**old, "__cls__": "ConvTransformNetworkImageEmbeddings"})
-    assert embedding.encode_documents([Image(data=torch.ones(3, 9, 9))]).shape == (1, 48)
-    with pytest.raises(ValueError, match="Construct them anew"):
-        embedding.save_embeddings()
 
 
 def test_identity(tmp_path):
@@ -203,22 +191,6 @@ def test_networks_round_trip(monkeypatch, name):
         twin = load_embeddings(embedding.save_embeddings())
         assert torch.equal(twin.encode_documents(images), embedding.encode_documents(images))
     assert not any(asked)
-
-
-def test_networks_of_released_files_are_written_again(monkeypatch):
-    torchvision_stand_in(monkeypatch)
-    made = NetworkImageEmbeddings("resnet50", pretrained=False)
-
-    class ToTensor:
-        def __call__(self, picture):
-            return torch.from_numpy(picture).permute(2, 0, 1) / 255
-
-    old = {key: value for key, value in made.__dict__.items() if key != "_arguments"}
-    old["transforms"] = type(made.transforms)([ToTensor()])
-    images = [Image(data=picture())]
-    restored = load_embeddings({**old, "__cls__": "NetworkImageEmbeddings"})
-    again = load_embeddings(restored.save_embeddings())
-    assert torch.equal(again.encode_documents(images), made.encode_documents(images))
 
 
 def test_weights_that_cannot_be_downloaded(monkeypatch):
