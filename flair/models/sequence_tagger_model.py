@@ -24,7 +24,7 @@ from flair.models.sequence_tagger_utils import hub, pretrained, tags
 from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss, label_distributions
 from flair.nn.crf import CRF, START_TAG, STOP_TAG
 from flair.nn.dropout import LockedDropout, WordDropout
-from flair.nn.model import PREDICTED, Classifier
+from flair.nn.model import PREDICTED, Classifier, make_neighbours
 from flair.nn.precision import compute_dtype
 from flair.training_utils import EmbeddingStorageMode, store_embeddings
 
@@ -295,7 +295,8 @@ class SequenceTagger(Classifier[Sentence]):
     # --- loss ---
 
     def forward_loss(self, sentences: list[Sentence]) -> tuple[torch.Tensor, int]:
-        sentences = [sentence for sentence in sentences if len(sentence) > 0]
+        # The order matters to embeddings that take sentences without neighbours for each other's context.
+        sentences = sorted((sentence for sentence in sentences if len(sentence) > 0), key=len, reverse=True)
         if not sentences:
             return torch.tensor(0.0, requires_grad=True, device=_runtime.device), 1
         gold = self._prepare_label_tensor(sentences)
@@ -397,6 +398,7 @@ class SequenceTagger(Classifier[Sentence]):
                 raise AttributeError(f"predict takes Sentence objects, got {type(sentences).__name__}.")
             sentences = [sentences]
         _refuse_strings(sentences)
+        make_neighbours(sentences)
         usable = self._filter_empty_sentences(sentences)
         if not usable:
             return sentences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Optional, Union, cast
@@ -736,6 +736,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
         if not isinstance(sentences, list):
             sentences = [sentences]
         _refuse_strings(sentences)
+        make_neighbours(sentences)
         usable = [sentence for sentence in sentences if self._filter_data_point(sentence)]
         if not usable:
             return sentences
@@ -866,6 +867,15 @@ def _check_weights(loss_weights: dict[str, float], label_dictionary: Dictionary)
         _runtime.logger.warning(
             f"loss_weights names labels that are not in the label dictionary and have no effect: {', '.join(unknown)}."
         )
+
+
+def make_neighbours(data_points: Sequence[Any]) -> None:
+    """Let the sentences of one call be each other's context; those that have neighbours already keep them.
+
+    Embeddings that look at the context see the same, then, however the call is cut into batches.
+    """
+    if all(isinstance(data_point, Sentence) for data_point in data_points):
+        Sentence.set_context_for_sentences(cast(list[Sentence], data_points))
 
 
 def _refuse_strings(data_points: list[Any]) -> None:

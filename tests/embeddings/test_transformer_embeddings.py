@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flair.data.dictionary import Dictionary
 from flair.data.sentence import Sentence
 from flair.embeddings._transformer.chunks import plan_chunks
 from flair.embeddings._transformer.word import TransformerWordEmbeddings
@@ -31,6 +32,7 @@ from flair.embeddings.transformer import (
     remove_special_markup,
     truncate_hidden_states,
 )
+from flair.models import SequenceTagger, TextClassifier
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_transformers import make_model_folder
@@ -172,6 +174,62 @@ def test_context_comes_with_separators_and_is_dropped_in_training(folders):
     tokens, offset = embedding._expand_sentence_with_context(batch[1])
     assert [token.text for token in tokens] == ["[FLERT]", *TEXTS[1], "[FLERT]"]
     assert TransformerWordEmbeddings(folders("bert"), use_context=True).context_length == 64
+
+
+def neighbours(batch):
+    return [
+        tuple(None if other is None else batch.index(other) for other in (s.previous_sentence(), s.next_sentence()))
+        for s in batch
+    ]
+
+
+CHAIN = [(None, 1), (0, 2), (1, None)]
+
+
+def test_a_batch_is_its_own_context(folders):
+    """Sentences without known neighbours are embedded in the context of the batch they come in, as in 0.15."""
+    embedding = TransformerWordEmbeddings(folders("bert"), use_context=2)
+    linked, unlinked, alone = ([Sentence(text) for text in TEXTS[:3]] for _ in range(3))
+    Sentence.set_context_for_sentences(linked)
+    expected = embedding.encode_tokens(linked)[0]
+    assert torch.equal(embedding.encode_tokens(unlinked)[0], expected)
+    assert neighbours(unlinked) == CHAIN
+    assert not torch.allclose(embedding.encode_tokens(alone[:1])[0], expected[:1, : len(alone[0])])
+    embedding.encode_tokens(alone)
+    assert neighbours(alone) == [(None, None), (None, 2), (1, None)], "the first one's context was nothing"
+    without = [Sentence(text) for text in TEXTS[:3]]
+    TransformerWordEmbeddings(folders("bert")).encode_tokens(without)
+    assert neighbours(without) == [(None, None)] * 3
+
+
+def test_a_prediction_is_its_own_context(folders):
+    """Whatever the batches are, and also for models without context: other embeddings may come later."""
+    labels = Dictionary(add_unk=False)
+    for label in "ABC":
+        labels.add_item(label)
+    for use_context in (2, False):
+        words = TransformerWordEmbeddings(folders("bert"), use_context=use_context)
+        documents = TransformerDocumentEmbeddings(folders("bert"), use_context=use_context)
+        for model in (
+            SequenceTagger(words, labels, "pos", use_crf=False, use_rnn=False),
+            TextClassifier(documents, label_type="pos", label_dictionary=labels),
+        ):
+            batch = [Sentence(text) for text in (["x"], TEXTS[0], TEXTS[1])]
+            model.predict(batch, mini_batch_size=1)
+            assert neighbours(batch) == CHAIN
+
+
+def test_training_takes_longer_sentences_first(folders):
+    labels = Dictionary(add_unk=False)
+    labels.add_item("A")
+    tagger = SequenceTagger(
+        TransformerWordEmbeddings(folders("bert"), use_context=2), labels, "pos", use_crf=False, use_rnn=False
+    )
+    batch = [Sentence(text) for text in (["x"], ["a", "b", "c"], ["a", "b"])]
+    for token in (token for sentence in batch for token in sentence):
+        token.add_label("pos", "A")
+    tagger.forward_loss(batch)
+    assert neighbours(batch) == [(2, None), (None, 2), (1, 0)]
 
 
 def test_force_max_length_pads_to_the_limit(folders):

@@ -148,6 +148,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
 
         Rows are sentences, or windows of long sentences (then "overflow_to_sample_mapping" says whose).
         """
+        self._make_neighbours(sentences)
         return self._tensors(sentences, self._sub_tokens(sentences), device or self._input_device())
 
     def encode_documents(self, sentences: list[Sentence]) -> torch.Tensor:
@@ -188,6 +189,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
 
     def _encode(self, sentences: list[Sentence]) -> dict[str, torch.Tensor]:
         """The outputs for a batch, computed in chunks of similar length and put back in order."""
+        self._make_neighbours(sentences)
         device = self._input_device()
         filled = [index for index, sentence in enumerate(sentences) if len(sentence) > 0]
         present = sentences if len(filled) == len(sentences) else [sentences[index] for index in filled]
@@ -286,6 +288,11 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         return result
 
     # -- inputs -------------------------------------------------------------------------------------------------------
+
+    def _make_neighbours(self, sentences: list[Sentence]) -> None:
+        """Sentences that know of no neighbours are each other's context, in the order given, from now on."""
+        if self.context_length > 0:
+            Sentence.set_context_for_sentences(sentences)
 
     def _context_of(self, sentence: Sentence) -> tuple[list[Token], list[Token]]:
         """The tokens before and after a sentence that the model may look at."""
