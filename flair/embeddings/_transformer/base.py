@@ -7,6 +7,7 @@ module.
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import random
 from io import BytesIO
@@ -271,7 +272,7 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         windows: Optional[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """From ``[rows, positions, hidden]`` to the outputs of :meth:`_forward_tensors`; windows are stitched first."""
-        if windows is not None and self.stride > 0 and _meet_again(windows):
+        if windows is not None and self.stride > 0 and meet_again(windows):
             half, limit = self.stride // 2, self._max_length() or hidden_states.shape[1]
             hidden_states = combine_strided_tensors(hidden_states, windows, half, limit, 0)
             if word_ids is not None:
@@ -468,6 +469,16 @@ class TransformerBaseEmbeddings(Embeddings[Sentence]):
         return cls(**state)
 
 
-def _meet_again(windows: torch.Tensor) -> bool:
+def exported_tokenizer(embedding: TransformerBaseEmbeddings) -> Any:
+    """The tokenizer for an export, with the limit of the embedding: prompt tuning takes positions away."""
+    limit = embedding._max_length()
+    if limit == TransformerBaseEmbeddings._max_length(embedding):
+        return embedding.tokenizer
+    tokenizer = copy.deepcopy(embedding.tokenizer)
+    tokenizer.model_max_length = limit
+    return tokenizer
+
+
+def meet_again(windows: torch.Tensor) -> bool:
     """Whether a sentence has more than one row. A traced network must be prepared for it, whatever its example has."""
     return torch.jit.is_tracing() or bool((windows[1:] == windows[:-1]).any())

@@ -13,7 +13,7 @@ import torch
 from flair import _runtime
 from flair.checkpoint.errors import CheckpointError, UnsafeCheckpointError
 from flair.data.sentence import Sentence
-from flair.embeddings._transformer.base import TransformerBaseEmbeddings
+from flair.embeddings._transformer.base import TransformerBaseEmbeddings, exported_tokenizer, meet_again
 from flair.embeddings.base import DocumentEmbeddings, TokenEmbeddings, register_embeddings
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from flair.embeddings.transformer import TransformerEmbeddings
 
+_WINDOWS = "overflow_to_sample_mapping"
 _ACTS_OUTSIDE = re.compile(rb"\b__setstate__\b|\btorch\.(save|from_file|classes)\b|\b__torch__\.torch\.classes\b")
 """What TorchScript code may not contain: it runs while loading, or touches files."""
 
@@ -58,6 +59,13 @@ class TransformerJitEmbeddings(TransformerBaseEmbeddings):
                 f"The traced module asks for {', '.join(missing)}; the inputs are {', '.join(tensors)}. Trace it again "
                 f"with the settings of this embedding."
             )
+        windows = tensors.get(_WINDOWS)
+        if windows is not None and _WINDOWS not in self.param_names and meet_again(windows):
+            raise ValueError(
+                f"A sentence is longer than the {self._max_length()} sub-tokens that the traced module takes, and the "
+                f"module cannot join windows over it: its forward has no argument {_WINDOWS}. Trace it with that "
+                f"argument, or the embedding with allow_long_sentences=False."
+            )
         output = self.jit_model(*(tensors[name] for name in self.param_names))
         if isinstance(output, dict):
             return output
@@ -70,7 +78,8 @@ class TransformerJitEmbeddings(TransformerBaseEmbeddings):
         cls, module: ScriptModule, embedding: TransformerEmbeddings, param_names: list[str]
     ) -> TransformerJitEmbeddings:
         """An embedding with the inputs of another one and a traced network."""
-        return cls(jit_model=module, param_names=param_names, **embedding.to_args())
+        arguments = {**embedding.to_args(), "tokenizer": exported_tokenizer(embedding)}
+        return cls(jit_model=module, param_names=param_names, **arguments)
 
     @classmethod
     def parameter_to_list(

@@ -6,7 +6,6 @@ for the torch network; windows over long sentences and batches of any size need 
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import warnings
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from flair import _runtime
 from flair.class_utils import lazy_import
 from flair.data.sentence import Sentence
-from flair.embeddings._transformer.base import TransformerBaseEmbeddings
+from flair.embeddings._transformer.base import TransformerBaseEmbeddings, exported_tokenizer
 from flair.embeddings.base import DocumentEmbeddings, TokenEmbeddings, register_embeddings
 
 if TYPE_CHECKING:
@@ -79,7 +78,13 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
     # -- session ------------------------------------------------------------------------------------------------------
 
     def create_session(self) -> None:
-        """Open the graph in onnxruntime."""
+        """Open the graph in onnxruntime.
+
+        Raises:
+            ImportError: onnxruntime is not installed.
+            FileNotFoundError: no such file.
+            ValueError: no ONNX graph, or one without its weights; session options that onnxruntime does not have.
+        """
         inference_session, options_class = lazy_import("onnx", "onnxruntime", "InferenceSession", "SessionOptions")
         if not Path(self.onnx_model).is_file():
             raise FileNotFoundError(f"The ONNX file {self.onnx_model} is not there. Export the embedding again.")
@@ -88,7 +93,16 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
             if not hasattr(options, key):
                 raise ValueError(f"session_options: onnxruntime.SessionOptions has no {key!r}.")
             setattr(options, key, value)
-        self.session = inference_session(self.onnx_model, options, providers=self._available_providers())
+        try:
+            self.session = inference_session(self.onnx_model, options, providers=self._available_providers())
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
+            raise ValueError(
+                f"onnxruntime cannot open {self.onnx_model}: the file is damaged or cut off, a file of weights that "
+                f"belongs beside it is missing, or the graph is too new for this version. Export the embedding again. "
+                f"({str(error).strip()[:300]})"
+            ) from error
 
     def _available_providers(self) -> list[Any]:
         """Those asked for that this machine has: a model from a machine with a GPU runs on one without."""
@@ -141,6 +155,7 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
         """
         (optimize,) = lazy_import("onnx", "onnxruntime.transformers.optimizer", "optimize_model")
         self.remove_session()
+        Path(optimize_model_path).parent.mkdir(parents=True, exist_ok=True)
         optimised = optimize(self.onnx_model, **kwargs)
         optimised.save_model_to_file(str(optimize_model_path), use_external_data_format=use_external_data_format)
         self._use(optimize_model_path)
@@ -157,6 +172,7 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
         """
         (quantise,) = lazy_import("onnx", "onnxruntime.quantization", "quantize_dynamic")
         self.remove_session()
+        Path(quantize_model_path).parent.mkdir(parents=True, exist_ok=True)
         quantise(
             self.onnx_model,
             str(quantize_model_path),
@@ -218,9 +234,20 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
         training = embedding.training
         embedding.eval()
         embedding._materialise()
+        try:
+            cls._trace(Path(path), embedding, examples, opset_version)
+        finally:
+            embedding.train(training)
+        return cls(
+            onnx_model=str(path), providers=providers or [], session_options=session_options, **exported_args(embedding)
+        )
+
+    @classmethod
+    def _trace(cls, path: Path, embedding: TransformerEmbeddings, examples: list[Sentence], opset_version: int) -> None:
+        """Write the graph of what happens to the examples."""
         tensors = embedding.prepare_tensors(examples)
         names = [name for name in _NETWORK_INPUTS if name in tensors]
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about sizes that are constant here indeed
             torch.onnx.export(
@@ -233,10 +260,6 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
                 opset_version=opset_version,
                 **_classic_exporter(),
             )
-        embedding.train(training)
-        return cls(
-            onnx_model=str(path), providers=providers or [], session_options=session_options, **exported_args(embedding)
-        )
 
     # -- files --------------------------------------------------------------------------------------------------------
 
@@ -248,7 +271,7 @@ class TransformerOnnxEmbeddings(TransformerBaseEmbeddings):
             **params,
             "subtoken_pooling": self.subtoken_pooling,
             "onnx_model": path.read_bytes(),
-            "onnx_external_data": {name: (path.parent / name).read_bytes() for name in external_files(path)},
+            "onnx_external_data": {name: _beside(path, name).read_bytes() for name in external_files(path)},
             "providers": [provider if isinstance(provider, str) else provider[0] for provider in self.providers],
             "session_options": self.session_options,
         }
@@ -306,12 +329,12 @@ class TransformerOnnxDocumentEmbeddings(DocumentEmbeddings, TransformerOnnxEmbed
 
 def exported_args(embedding: TransformerEmbeddings) -> dict[str, Any]:
     """The constructor arguments of an embedding with the same inputs and a frozen network."""
-    arguments = {**embedding.to_args(), "fine_tune": False, "subtoken_pooling": embedding.subtoken_pooling}
-    limit, own = embedding._max_length(), TransformerBaseEmbeddings._max_length(embedding)
-    if limit != own:  # prompt tuning takes positions away
-        arguments["tokenizer"] = copy.deepcopy(embedding.tokenizer)
-        arguments["tokenizer"].model_max_length = limit
-    return arguments
+    return {
+        **embedding.to_args(),
+        "fine_tune": False,
+        "subtoken_pooling": embedding.subtoken_pooling,
+        "tokenizer": exported_tokenizer(embedding),
+    }
 
 
 def external_files(path: Path) -> list[str]:
@@ -320,6 +343,13 @@ def external_files(path: Path) -> list[str]:
     graph = load(str(path), load_external_data=False).graph
     names = {entry.value for tensor in graph.initializer for entry in tensor.external_data if entry.key == "location"}
     return sorted(names)
+
+
+def _beside(path: Path, name: str) -> Path:
+    file = path.parent / name
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} keeps weights in {name}, which is not beside it. Copy it there.")
+    return file
 
 
 def _classic_exporter() -> dict[str, Any]:
