@@ -9,6 +9,7 @@ import torch
 import flair
 from flair.data import Dictionary, Sentence
 from flair.embeddings import (
+    BytePairEmbeddings,
     CharacterEmbeddings,
     HashEmbeddings,
     MuseCrosslingualEmbeddings,
@@ -63,12 +64,59 @@ def test_reads_text_files(file, tmp_path):
         ("2 3\nthe 1 2 x\ncat 1 2 3\n", r"line 2 \('the'\): not a vector"),
         ("3 3\nthe 1 2 3\n", "ends after 1 words, line 1 announces 3"),
         ("1 3\nthe 1 2 3\ncat 1 2 3\n", "line 3: line 1 announces 1 words"),
+        ("1 3\nthe\t1\t2\t3\n", "line 2.*found 0. A single space stands before each number"),
+        ("99999999999999 3\nthe 1 2 3\n", "ends after 1 words, line 1 announces 99999999999999"),
+        ("1 99999999999999\nthe 1 2 3\n", "line 1: 99999999999999 dimensions"),
     ],
 )
 def test_malformed_text_files(tmp_path, content, message):
     (tmp_path / "bad.txt").write_text(content)
     with pytest.raises(ValueError, match=message):
         WordEmbeddings(str(tmp_path / "bad.txt"))
+
+
+def test_header_where_none_is_expected(file):
+    with pytest.raises(ValueError, match=r"vectors\.txt, line 1 announces .* leave out no_header"):
+        WordEmbeddings(str(file), no_header=True)
+
+
+def test_byte_order_mark(file, tmp_path):
+    (tmp_path / "marked.txt").write_text("\ufeff" + file.read_text())
+    assert WordEmbeddings(str(tmp_path / "marked.txt")).vocab == WordEmbeddings(str(file)).vocab
+
+
+def test_vectors_of_another_kind_than_their_suffix_says(file, tmp_path):
+    """Text read as binary would be vectors of nonsense, without any error."""
+    keyed = pytest.importorskip("gensim.models").KeyedVectors(3)
+    keyed.add_vectors(WORDS, VECTORS)
+    keyed.save_word2vec_format(str(tmp_path / "ok.bin"), binary=True)
+    keyed.save(str(tmp_path / "ok.gensim"))
+    binary, gensim, text = ((tmp_path / name).read_bytes() for name in ("ok.bin", "ok.gensim", "vectors.txt"))
+    for name, content, message in (
+        ("text.bin", text, r"text\.bin holds word2vec text.*Rename"),
+        ("gensim.bin", gensim, r"gensim\.bin holds no word vectors.*suffix \.txt"),
+        ("cut.bin", binary[:-5], r"cut\.bin holds no word vectors.*cut off"),
+        ("binary.txt", binary, r"binary\.txt, line 2"),
+        ("gensim.txt", gensim, r"gensim\.txt, line 1: expected the number of words"),
+        ("text.vec", text, r"text\.vec holds no word vectors.*suffix \.txt"),
+        ("cut.gensim", gensim[:-20], r"cut\.gensim holds no word vectors.*ends early"),
+        ("empty.gensim", b"", r"empty\.gensim holds no word vectors"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            WordEmbeddings(str(tmp_path / name))
+    for name in ("folder.txt", "folder.bin", "folder"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ValueError, match=f"{name} is a folder"):
+            WordEmbeddings(str(tmp_path / name))
+
+
+def test_byte_pairs_name_their_file(file, tmp_path):
+    pytest.importorskip("sentencepiece")
+    with pytest.raises(FileNotFoundError, match=r"gone\.model is not there"):
+        BytePairEmbeddings(model_file_path=tmp_path / "gone.model")
+    with pytest.raises(ValueError, match=r"vectors\.txt holds no SentencePiece model"):
+        BytePairEmbeddings(model_file_path=file)
 
 
 def test_gensim_files(tmp_path, monkeypatch):

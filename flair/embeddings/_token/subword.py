@@ -24,6 +24,16 @@ from flair.file_utils import cached_path, instance_lru_cache
 _DIGIT = re.compile(r"\d")
 
 
+def _load_units(processor: Any, path: Path) -> None:
+    """Fill a ``SentencePieceProcessor``; its own errors name no file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"The SentencePiece model {path} is not there, or is a folder.")
+    try:
+        processor.Load(str(path))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path} holds no SentencePiece model, or only a part of one: {error}") from error
+
+
 @register_embeddings
 class BytePairEmbeddings(RowEmbeddings):
     """The vectors of a word's first and last byte-pair unit (Heinzerling and Strube 2018), side by side."""
@@ -58,14 +68,15 @@ class BytePairEmbeddings(RowEmbeddings):
             kwargs: further arguments of ``bpemb.BPEmb``.
 
         Raises:
-            ValueError: neither a language nor a model file.
+            ValueError: neither a language nor a model file, or a file that is none.
+            FileNotFoundError: no such model file.
             ImportError: sentencepiece or bpemb is needed and not installed.
         """
         super().__init__()
         if model_file_path is not None:
             (processor,) = lazy_import("word-embeddings", "sentencepiece", "SentencePieceProcessor")
             self.spm = processor()
-            self.spm.Load(str(model_file_path))
+            _load_units(self.spm, Path(model_file_path))
             units = self.spm.vocab_size()
             matrix = np.zeros((units, dim), dtype=np.float32)
             if embedding_file_path is not None:
