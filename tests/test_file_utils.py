@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
 import threading
 import zipfile
@@ -155,8 +156,37 @@ def test_a_download_shows_its_progress(server: str, monkeypatch: pytest.MonkeyPa
     ]
 
 
+def test_a_file_where_the_cache_should_be(server: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "models").write_text("in the way")
+    for folder in ("models", "models/deeper"):
+        with pytest.raises(NotADirectoryError, match=r"cache/models is a file.*FLAIR_CACHE_ROOT"):
+            cached_path(f"{server}/file.bin", cache_dir=folder)
+
+
+def test_addresses_that_cannot_be_asked_for(server: str) -> None:
+    with pytest.raises(ValueError, match=r"a b\.bin is no address.*%20"):
+        cached_path(f"{server}/a b.bin", cache_dir="models")
+
+
+def test_a_server_that_stops_talking() -> None:
+    """It closes the connection without an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def close_at_once() -> None:
+            connection, _ = silent.accept()
+            connection.recv(1000)
+            connection.close()
+
+        thread = threading.Thread(target=close_at_once, daemon=True)
+        thread.start()
+        with pytest.raises(OSError, match=r"file\.bin.*(failed|reach).*save it as"):
+            cached_path(f"http://127.0.0.1:{silent.getsockname()[1]}/file.bin", cache_dir="models")
+        thread.join()
+
+
 def test_missing_file_and_no_server(server: str) -> None:
-    with pytest.raises(OSError, match="404"):
+    with pytest.raises(OSError, match=r"status code 404.*not there any more.*save it as .*missing\.bin"):
         cached_path(f"{server}/missing.bin", cache_dir="models")
     with pytest.raises(OSError, match=r"(?s)x\.bin.*save it as"):
         cached_path("http://127.0.0.1:9/x.bin", cache_dir="models")
@@ -269,17 +299,41 @@ def test_links_in_archives(tmp_path: Path, kind: bytes) -> None:
         unpack_file(tmp_path / "pipe.tar", tmp_path / "out")
 
 
-def test_truncated_archives(tmp_path: Path) -> None:
-    whole = make_zip(tmp_path / "a.zip", {"a.txt": bytes(1000)}).read_bytes()
-    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(zipfile.BadZipFile):
-        unzip_file(tmp_path / "cut.zip", tmp_path / "out")
+def test_damaged_archives_are_named(tmp_path: Path) -> None:
+    """Cut off, or a server's page under the name of an archive; the error says which file, and what to do."""
     import gzip
 
-    (tmp_path / "cut.gz").write_bytes(gzip.compress(bytes(range(256)) * 99)[:-20])
-    with pytest.raises(EOFError):
-        unpack_file(tmp_path / "cut.gz", tmp_path / "cut.txt")
-    assert not (tmp_path / "cut.txt").exists()
+    whole = make_zip(tmp_path / "a.zip", {"a.txt": bytes(1000)}).read_bytes()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        info = tarfile.TarInfo("a.txt")
+        info.size = 5000
+        archive.addfile(info, io.BytesIO(bytes(range(250)) * 20))
+    page = b"<html>404 not found</html>"
+    changed = bytearray(whole)
+    changed[whole.index(b"a.txt") + 5] ^= 1
+    cases: list[tuple[str, bytes, type[Exception]]] = [
+        ("cut.zip", whole[: len(whole) // 2], zipfile.BadZipFile),
+        ("changed.zip", bytes(changed), zipfile.BadZipFile),
+        ("page.zip", page, zipfile.BadZipFile),
+        ("empty.zip", b"", zipfile.BadZipFile),
+        ("cut.tar", packed.getvalue()[:2000], tarfile.ReadError),
+        ("page.tar", page, tarfile.ReadError),
+        ("cut.tar.gz", gzip.compress(packed.getvalue(), 0)[:3000], EOFError),
+        ("page.tar.gz", page, tarfile.ReadError),
+        ("cut.gz", gzip.compress(bytes(range(256)) * 99)[:-20], EOFError),
+        ("page.gz", page, gzip.BadGzipFile),
+    ]
+    for name, content, kind in cases:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(kind, match=rf"{name} is no complete archive.*delete it and get it again"):
+            unpack_file(tmp_path / name, tmp_path / f"out-{name}")
+    assert not (tmp_path / "out-cut.gz").exists()
+    for function in (open_inside_zip, extract_single_zip_file):
+        with pytest.raises(zipfile.BadZipFile, match=r"page\.zip is no complete archive"):
+            function(str(tmp_path / "page.zip"), cache_dir=tmp_path)
+        with pytest.raises(KeyError, match=r"a\.zip holds no 'b\.txt'\. It holds a\.txt"):
+            function(str(tmp_path / "a.zip"), cache_dir=tmp_path, member_path="b.txt")
 
 
 def test_members_of_archives(tmp_path: Path) -> None:

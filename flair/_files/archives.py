@@ -9,7 +9,9 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional, Union
 
@@ -31,19 +33,40 @@ def check_members(names: Iterable[str], target: PathLike, archive: PathLike) -> 
             raise ValueError(f"{archive}: member {name!r} would be written outside of {root}. Nothing was unpacked.")
 
 
+@contextmanager
+def _naming(file: PathLike) -> Iterator[None]:
+    """Errors about an archive say which one it is, and what to do; their types stay."""
+    damaged = (zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, EOFError, zlib.error)
+    try:
+        yield
+    except damaged as error:
+        raise type(error)(
+            f"{file} is no complete archive of the kind its name says ({error}). It may be cut off, or a page that a "
+            f"server sent in its place: look at it, delete it and get it again."
+        ) from error
+
+
+def _find_member(archive: zipfile.ZipFile, name: str, file: PathLike) -> None:
+    if name not in archive.namelist():
+        found = archive.namelist()
+        more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+        raise KeyError(f"{file} holds no {name!r}. It holds {', '.join(found[:10]) or 'nothing'}{more}.")
+
+
 def unzip_file(file: PathLike, unzip_to: PathLike) -> None:
     """Unpack all of a zip archive.
 
     Raises:
         ValueError: a member points outside of ``unzip_to``.
+        zipfile.BadZipFile: a damaged archive.
     """
-    with zipfile.ZipFile(file) as archive:
+    with _naming(file), zipfile.ZipFile(file) as archive:
         check_members(archive.namelist(), unzip_to, file)
         archive.extractall(unzip_to)
 
 
 def _untar(file: Path, unpack_to: Path, mode: str) -> None:
-    with tarfile.open(file, mode) as archive:  # type: ignore[call-overload]
+    with _naming(file), tarfile.open(file, mode) as archive:  # type: ignore[call-overload]
         members = archive.getmembers()
         check_members((member.name for member in members), unpack_to, file)
         for member in members:
@@ -63,7 +86,7 @@ def _untar(file: Path, unpack_to: Path, mode: str) -> None:
 def _gunzip(file: Path, unpack_to: Path) -> None:
     descriptor, name = tempfile.mkstemp(dir=Path(unpack_to).parent)
     try:
-        with gzip.open(file, "rb") as source, os.fdopen(descriptor, "wb") as target:
+        with _naming(file), gzip.open(file, "rb") as source, os.fdopen(descriptor, "wb") as target:
             shutil.copyfileobj(source, target)
         os.replace(name, unpack_to)
     except BaseException:
@@ -88,6 +111,7 @@ def unpack_file(file: Path, unpack_to: Path, mode: Optional[str] = None, keep: b
     Raises:
         AssertionError: unknown suffix or mode.
         ValueError: a member points outside of ``unpack_to``.
+        zipfile.BadZipFile, tarfile.ReadError, gzip.BadGzipFile, EOFError: a damaged archive.
     """
     file = Path(file)
     unpack_to = Path(unpack_to)
@@ -131,8 +155,9 @@ def get_the_only_file_in_the_archive(members_list: Sequence[str], archive_path: 
 
 def open_member(local_path: Path, member_path: Optional[str], encoding: str) -> io.TextIOWrapper:
     """Open a text file inside a local zip archive; closing it closes the archive."""
-    with zipfile.ZipFile(local_path) as archive:
+    with _naming(local_path), zipfile.ZipFile(local_path) as archive:
         name = member_path or get_the_only_file_in_the_archive(archive.namelist(), str(local_path))
+        _find_member(archive, name, local_path)
         # The member keeps the archive's file open by itself, until it is closed.
         return io.TextIOWrapper(archive.open(name), encoding=encoding)
 
@@ -140,9 +165,10 @@ def open_member(local_path: Path, member_path: Optional[str], encoding: str) -> 
 def extract_member(local_path: Path, member_path: Optional[str]) -> Path:
     """Extract one file of a local zip archive beside it, unless that was done before."""
     target = local_path.parent
-    with zipfile.ZipFile(local_path) as archive:
+    with _naming(local_path), zipfile.ZipFile(local_path) as archive:
         name = member_path or get_the_only_file_in_the_archive(archive.namelist(), str(local_path))
         check_members([name], target, local_path)
+        _find_member(archive, name, local_path)
         extracted = target / name
         if not extracted.exists():
             archive.extract(name, target)

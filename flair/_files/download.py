@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -27,6 +28,11 @@ def _open(url: str, proxies: Optional[dict[str, str]], method: str, headers: dic
     return opener.open(request, timeout=TIMEOUT_SECONDS)
 
 
+def _refused(url: str, target: Path, status: int) -> str:
+    missing = " The file is not there any more, or never was." if status in (404, 410) else ""
+    return f"HEAD request failed for url {url} with status code {status}.{missing} {_by_hand(url, target)}"
+
+
 def _by_hand(url: str, target: Path) -> str:
     return f"To place the file by hand, download {url} and save it as {target}"
 
@@ -49,13 +55,18 @@ def _alone(lock: Path) -> Iterator[None]:
 def _head(url: str, target: Path, proxies: Optional[dict[str, str]]) -> Message:
     try:
         with _open(url, proxies, "HEAD", {}) as response:
-            if response.status != 200:
-                raise OSError(f"HEAD request failed for url {url} with status code {response.status}.")
-            return response.headers
+            status, headers = response.status, response.headers
     except urllib.error.HTTPError as error:
-        raise OSError(f"HEAD request failed for url {url} with status code {error.code}.") from error
+        raise OSError(_refused(url, target, error.code)) from error
     except urllib.error.URLError as error:
         raise OSError(f"Could not reach {url} ({error.reason}). {_by_hand(url, target)}") from error
+    except http.client.InvalidURL as error:
+        raise ValueError(f"{url} is no address that can be asked for: {error}. Write a space as %20.") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(f"Asking for {url} failed ({type(error).__name__}: {error}). {_by_hand(url, target)}") from error
+    if status != 200:
+        raise OSError(_refused(url, target, status))
+    return headers
 
 
 def download(
@@ -73,13 +84,25 @@ def download(
         progress: makes a tqdm bar.
 
     Raises:
-        OSError: no connection, an HTTP error, or fewer bytes than announced.
+        OSError: no connection, an HTTP error, fewer bytes than announced, or a file where a folder is needed.
+        ValueError: no valid address.
     """
     head = _head(url, target, proxies)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     with _alone(target.with_name(target.name + ".part.lock")):
         if not target.exists():  # or another process was faster
             _download(url, target, head, proxies, progress)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        blocking = next(path for path in (folder, *folder.parents) if path.exists())
+        raise NotADirectoryError(
+            f"Downloads go to {folder}, and {blocking} is a file. Move it away, or choose another place: set "
+            f"flair.cache_root or the environment variable FLAIR_CACHE_ROOT."
+        ) from error
 
 
 def _download(
@@ -101,8 +124,11 @@ def _download(
     except urllib.error.HTTPError as error:
         if error.code == 416:
             part.unlink(missing_ok=True)
-        raise OSError(f"Download of {url} failed with status code {error.code}.") from error
-    except (OSError, ValueError) as error:
+        raise OSError(
+            f"Download of {url} failed with status code {error.code}. Call again to try once more. "
+            f"{_by_hand(url, target)}"
+        ) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise OSError(f"Download of {url} broke off ({error}). {_by_hand(url, target)}") from error
     announced = head.get("Content-Length")
     expected = size if size is not None else (int(announced) if announced else None)
