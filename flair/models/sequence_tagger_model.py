@@ -9,7 +9,6 @@ from typing import Any, Optional, Union, cast
 
 import torch
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tqdm import tqdm
 
 from flair import _runtime
@@ -25,7 +24,9 @@ from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLo
 from flair.nn.crf import CRF, START_TAG, STOP_TAG
 from flair.nn.dropout import LockedDropout, WordDropout
 from flair.nn.model import PREDICTED, Classifier
+from flair.nn.onednn import quick_products
 from flair.nn.precision import compute_dtype
+from flair.nn.recurrent import run_padded
 from flair.training_utils import EmbeddingStorageMode, store_embeddings
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -259,7 +260,8 @@ class SequenceTagger(Classifier[Sentence]):
             if layer is not None:
                 vectors = layer(vectors)
         if self.reproject_embeddings:
-            vectors = self.embedding2nn(vectors)
+            with quick_products():
+                vectors = self.embedding2nn(vectors)
         if self.use_rnn:
             vectors = self._run_rnn(vectors, lengths.cpu())
             for layer in (self.dropout, self.locked_dropout):
@@ -273,11 +275,7 @@ class SequenceTagger(Classifier[Sentence]):
             state = self.lstm_init_h.unsqueeze(1).repeat(1, len(lengths), 1)
             if isinstance(self.rnn, torch.nn.LSTM):
                 state = (state, self.lstm_init_c.unsqueeze(1).repeat(1, len(lengths), 1))
-        if int(lengths.min()) == vectors.size(1):  # nothing is padded, and dense kernels are faster
-            return self.rnn(vectors, state)[0]
-        packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
-        output, _ = self.rnn(packed, state)
-        return pad_packed_sequence(output, batch_first=True, total_length=vectors.size(1))[0]
+        return run_padded(self.rnn, vectors, lengths, state)
 
     @staticmethod
     def _get_scores_from_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -415,9 +413,10 @@ class SequenceTagger(Classifier[Sentence]):
                     loss, tokens = self._loss_where_known(features, batch)
                     loss_sum += loss.cpu()
                     count += tokens
-                self._add_labels(
-                    batch, features, label_name, return_probabilities_for_all_classes, force_token_predictions
-                )
+                with _runtime.collector_paused():
+                    self._add_labels(
+                        batch, features, label_name, return_probabilities_for_all_classes, force_token_predictions
+                    )
                 store_embeddings(batch, embedding_storage_mode)
         return (loss_sum, count) if return_loss else None
 

@@ -780,7 +780,8 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
             sentence.remove_labels(label_name)
         for data_point in data_points:
             data_point.remove_labels(label_name)
-        self._add_labels(data_points, scores, label_name, all_classes)
+        with _runtime.collector_paused():
+            self._add_labels(data_points, scores, label_name, all_classes)
         return loss
 
     def _loss_of_known_labels(self, scores: torch.Tensor, data_points: list[DT2]) -> tuple[torch.Tensor, int]:
