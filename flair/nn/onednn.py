@@ -23,7 +23,7 @@ FEWEST_WEIGHTS = 2**14
 
 def faster_here() -> bool:
     """Whether linear layers gain from :func:`quick_linear` on this machine."""
-    return torch.backends.mkldnn.enabled and _is_slow_with_mkl()
+    return bool(torch.backends.mkldnn.enabled) and _is_slow_with_mkl()
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -69,7 +69,7 @@ def _dense_is_faster(rnn: nn.RNNBase, vectors: torch.Tensor) -> bool:
         and vectors.device.type == "cpu"
         and vectors.dtype == torch.float32
         and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -87,7 +87,7 @@ def _run_dense(rnn: nn.RNNBase, vectors: torch.Tensor, lengths: torch.Tensor) ->
         return values.flatten(0, 1).index_select(0, rows).view(batch, longest, -1)
 
     start = vectors.new_zeros(1, batch, rnn.hidden_size)
-    weights = iter(rnn.all_weights)
+    weights: Iterator[list[Any]] = iter(rnn.all_weights)
     for _ in range(rnn.num_layers):
         outputs = []
         for backward in range(2 if rnn.bidirectional else 1):
