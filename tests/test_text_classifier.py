@@ -292,6 +292,17 @@ def test_load_from_state(bert: Path) -> None:
         TextClassifier.load({"weights": {}})
 
 
+def test_load_from_what_torch_reads(bert: Path, tmp_path: Path) -> None:
+    model = classifier(bert)
+    model.save(tmp_path / "model.pt")
+    for cls in (TextClassifier, Model):
+        raw = torch.load(tmp_path / "model.pt", weights_only=True)
+        assert scores_of(cls.load(raw)) == scores_of(model)
+    raw["flair_format"] = 99
+    with pytest.raises(CheckpointError, match="Update flair"):
+        Model.load(raw)
+
+
 def test_load_casts_the_whole_model(bert: Path, tmp_path: Path) -> None:
     classifier(bert).save(tmp_path / "model.pt")
     loaded = TextClassifier.load(tmp_path / "model.pt", dtype="bfloat16")

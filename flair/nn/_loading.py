@@ -19,7 +19,7 @@ def is_abstract(cls: type) -> bool:
 
 
 def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickle: bool = False) -> dict[str, Any]:
-    """The state that a path, a pretrained name or an already decoded dict stands for.
+    """The state that a path, a pretrained name, or a dict (decoded already, or as ``torch.load`` gives it) stands for.
 
     Raises:
         FileNotFoundError: on a concrete class, when there is neither a file nor a pretrained model of that name.
@@ -32,7 +32,7 @@ def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickl
                 f"{cls.__name__}.load was given a dict without 'state_dict' (keys: {', '.join(map(str, model_path))}). "
                 "Pass a path, a pretrained name, or what a model's _get_state_dict() returned."
             )
-        return dict(model_path)
+        return load_state(model_path)
     identifier = str(model_path)
     path = _resolve_by_any_class(cls, identifier) if is_abstract(cls) else cls._fetch_model(identifier)
     try:
