@@ -55,7 +55,7 @@ class Embeddings(torch.nn.Module, Generic[DT]):
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
     def _remember_dtype(self) -> None:
-        """Called by the constructors of embeddings that hold no weights: keep the type ``half()`` or ``to`` asked for."""
+        """For constructors of embeddings that hold no weights: keep the type that ``half()`` or ``to`` asked for."""
         self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
 
     def embed(self, data_points: Union[DT, list[DT]]) -> list[DT]:
@@ -188,6 +188,7 @@ def load_embeddings(params: dict[str, Any]) -> Embeddings:
         KeyError: for a ``__cls__`` that no registered embedding answers to.
     """
     params = dict(params)
+    params.pop("origin", None)  # where flair.checkpoint.load_state read it
     cls_name = params.pop("__cls__")
     if cls_name not in EMBEDDING_CLASSES:
         _runtime.find_embedding_class(cls_name)  # importing its module registers it
