@@ -200,10 +200,19 @@ class Dictionary:
         return f"Dictionary with {len(self)} tags: {', '.join(self.get_items()[:50])}"
 
 
+def _bytes_of_text(text: str, encoding: str) -> bytes:
+    """What protocols 0 to 2 write in place of bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError(f"the file encodes {type(text).__name__} as {encoding!r}, and bytes are latin1")
+    return text.encode("latin1")
+
+
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads containers, numbers and strings; refuses every class."""
+    """Reads containers, numbers, strings and bytes; refuses every class."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == ("_codecs", "encode"):
+            return _bytes_of_text
         _runtime.logger.error(f"Refused to load {module_name}.{global_name} from a dictionary file.")
         raise pickle.UnpicklingError(f"the file refers to {module_name}.{global_name}, and a dictionary has no objects")
 

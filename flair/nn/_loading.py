@@ -11,6 +11,7 @@ import torch
 
 from flair import _runtime
 from flair.checkpoint import CheckpointError, load_state
+from flair.checkpoint.migrations import recognised_class
 from flair.class_utils import get_non_abstract_subclasses
 
 
@@ -72,6 +73,8 @@ def class_of(cls: type, state: dict[str, Any]) -> Any:
         CheckpointError: the state holds a model of another family, or names none that is known.
     """
     name = state.get("__cls__")
+    if name is None and is_abstract(cls):
+        name = recognised_class(state, guess=True)
     if name is None and is_abstract(cls):
         raise CheckpointError(
             f"The file does not say which model class it holds. Load it with that class instead of "

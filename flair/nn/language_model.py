@@ -405,9 +405,8 @@ class LanguageModel(torch.nn.Module):
             self.load_state_dict(d["state_dict"])
         else:
             # torch's own __setstate__ adds what modules of its earlier versions lack.
-            super().__setstate__(
-                {"recurrent_type": "lstm", "state_count": 2, "_character_table": None, "_table_size": 0, **d}
-            )
+            defaults = {"recurrent_type": "lstm", "state_count": 2, "document_delimiter": "\n"}
+            super().__setstate__({**defaults, "_character_table": None, "_table_size": 0, **d})
 
 
 _SETTINGS = (

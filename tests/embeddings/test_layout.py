@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
-from tiny_transformers import make_model_folder
+from tiny_transformers import make_layout_folder
 
 from flair.data import Sentence
 from flair.embeddings import TransformerDocumentEmbeddings, TransformerWordEmbeddings
 from flair.embeddings.base import load_embeddings
-
-SIZES = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 66,
-}
-
-
-def write(folder, kind):
-    """A tiny random LayoutLM or LayoutLMv3."""
-    import transformers
-
-    make_model_folder(folder, "bert" if kind == "layoutlm" else "roberta", max_length=16)
-    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    if kind == "layoutlm":
-        model = transformers.LayoutLMModel(transformers.LayoutLMConfig(vocab_size=vocabulary, **SIZES))
-    else:
-        ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
-        boxes = {"coordinate_size": 4, "shape_size": 4, "input_size": 32, "patch_size": 16}
-        model = transformers.LayoutLMv3Model(
-            transformers.LayoutLMv3Config(vocab_size=vocabulary, **ids, **boxes, **SIZES)
-        )
-        settings["tokenizer_class"] = "LayoutLMv3TokenizerFast"
-        processor = {"image_processor_type": "LayoutLMv3ImageProcessor", "size": {"height": 32, "width": 32}}
-        (folder / "preprocessor_config.json").write_text(json.dumps({**processor, "apply_ocr": False}))
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.3)
-    model.save_pretrained(folder)
-    return str(folder)
 
 
 def page(text, seed=0, picture=True):
@@ -64,12 +27,12 @@ def page(text, seed=0, picture=True):
 
 @pytest.fixture(scope="module")
 def with_words(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("layoutlm"), "layoutlm")
+    return str(make_layout_folder(tmp_path_factory.mktemp("layoutlm"), "layoutlm"))
 
 
 @pytest.fixture(scope="module")
 def with_pictures(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("layoutlmv3"), "layoutlmv3")
+    return str(make_layout_folder(tmp_path_factory.mktemp("layoutlmv3"), "layoutlmv3"))
 
 
 def test_layoutlm_sees_places(with_words):

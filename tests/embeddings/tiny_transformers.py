@@ -209,3 +209,42 @@ def make_model_folder(
     model.save_pretrained(folder)
     torch.random.set_rng_state(state)
     return folder
+
+
+_PAGE_SIZES = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 66,
+}
+
+
+def make_layout_folder(folder: str | Path, kind: str) -> Path:
+    """A tiny random "layoutlm" or "layoutlmv3", with tokenizer and image processor."""
+    import transformers
+
+    folder = Path(folder)
+    make_model_folder(folder, "bert" if kind == "layoutlm" else "roberta", max_length=16)
+    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    if kind == "layoutlm":
+        model = transformers.LayoutLMModel(
+            transformers.LayoutLMConfig(vocab_size=vocabulary, **{**_PAGE_SIZES, "hidden_size": 6})
+        )
+    else:
+        ids = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+        boxes = {"coordinate_size": 4, "shape_size": 4, "input_size": 16, "patch_size": 8}
+        model = transformers.LayoutLMv3Model(
+            transformers.LayoutLMv3Config(vocab_size=vocabulary, **ids, **boxes, **_PAGE_SIZES)
+        )
+        settings["tokenizer_class"] = "LayoutLMv3TokenizerFast"
+        processor = {"image_processor_type": "LayoutLMv3ImageProcessor", "size": {"height": 16, "width": 16}}
+        (folder / "preprocessor_config.json").write_text(json.dumps({**processor, "apply_ocr": False}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    model.save_pretrained(folder)
+    return folder
