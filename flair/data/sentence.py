@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
 import torch
@@ -92,16 +92,17 @@ class Sentence(DataPoint):
             self._text = _repair(text)
             if not self._text:
                 self._words = []
-                _runtime.logger.warning("An empty Sentence was created! Are there empty strings in your dataset?")
-        elif isinstance(text, list):
+        elif isinstance(text, (list, tuple)):
             self._tokenizer = NoTokenizer()
             self._init_from_list(text)
         else:
             raise TypeError(
                 f"A Sentence is made of a str or a list of its tokens, not of {type(text).__name__} ({text!r})."
             )
+        if not self._text:
+            _runtime.logger.warning("Warning: An empty Sentence was created! Are there empty strings in your dataset?")
 
-    def _init_from_list(self, parts: list[Any]) -> None:
+    def _init_from_list(self, parts: Sequence[Any]) -> None:
         if all(isinstance(part, str) for part in parts):
             self._words = [word for part in parts if (word := _repair(part))]
             self._text = " ".join(self._words)
@@ -386,11 +387,25 @@ class Sentence(DataPoint):
         return sorted(labels, key=lambda label: 0 if label.data_point is self else label.data_point.start_position)
 
     def remove_labels(self, typename: str) -> None:
-        """Remove all labels of a type, also from tokens, spans and relations."""
+        """Remove all labels of a type, also from tokens, spans and relations.
+
+        Spans and relations that have no label then are forgotten: ``get_spans()`` after a second prediction does not
+        list what only the first one had found.
+        """
+        bare: set[int] = set()
         for label in (self._layers or {}).get(typename, ()):
-            if label.data_point is not self and label.data_point._layers:
-                label.data_point._layers.pop(typename, None)
+            part = label.data_point
+            if part is not self and part._layers:
+                part._layers.pop(typename, None)
+                if not any(part._layers.values()):
+                    bare.add(id(part))
         super().remove_labels(typename)
+        if bare:
+            related = [
+                part for part in self._known_spans.values() if isinstance(part, Relation) and id(part) not in bare
+            ]
+            bare -= {id(span) for relation in related for span in (relation.first, relation.second)}
+            self._known_spans = {key: part for key, part in self._known_spans.items() if id(part) not in bare}
 
     def set_label(self, typename: str, value: str, score: float = 1.0, **metadata: Any) -> Sentence:
         layer = self.annotation_layers.get(typename, [])
@@ -506,6 +521,8 @@ class Sentence(DataPoint):
     def to_dict(self, tag_type: Optional[str] = None) -> dict[str, Any]:
         """Text, tokens, labels and settings as JSON-able data; :meth:`from_dict` reads it back.
 
+        What 0.15 gave is among it: "entities", "relations", and end and labels of tokens.
+
         Args:
             tag_type: only labels of this type.
         """
@@ -519,19 +536,23 @@ class Sentence(DataPoint):
                 if label.data_point is part
             ]
 
+        def shown(part: Union[Span, Relation]) -> bool:
+            return tag_type is None or part.has_label(tag_type)
+
         spans = {span.unlabeled_identifier: span for span in self.get_spans()}
         return {
             "text": self.to_original_text(),
             "tokens": [
                 {
-                    "text": token.text,
-                    "start_pos": token.start_position,
+                    **token.to_dict(tag_type),
                     "whitespace_after": token.whitespace_after,
                     "head_id": token.head_id,
                 }
                 for token in self.tokens
             ],
             "labels": [label.to_dict() for label in self.get_labels(tag_type) if label.data_point is self],
+            "entities": [span.to_dict(tag_type) for span in spans.values() if shown(span)],
+            "relations": [relation.to_dict(tag_type) for relation in self.get_relations() if shown(relation)],
             "annotations": {
                 "sentence_labels": wanted(self),
                 "spans": {
