@@ -210,10 +210,20 @@ def test_evaluate_without_any_label(bert: Path) -> None:
     result = model.evaluate([Sentence("a dog")], "nothing", return_loss=False)
     assert result.main_score == 0.0
     assert result.classification_report == {}
+    assert result.scores == {"loss": 0.0}
+    assert "nothing to score" in str(result)
 
 
-def test_evaluate_loss_skips_unknown_gold_labels(bert: Path) -> None:
-    model = classifier(bert).eval()
+def test_evaluate_without_loss(bert: Path) -> None:
+    point = Sentence(TEXTS[0]).add_label("topic", "A")
+    result = classifier(bert).evaluate([point], "topic", return_loss=False)
+    assert result.loss == 0.0
+    assert result.scores["accuracy"] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("add_unk", [True, False])
+def test_evaluate_loss_skips_unknown_gold_labels(bert: Path, add_unk: bool) -> None:
+    model = classifier(bert, label_dictionary=labels("A", "B", add_unk=add_unk)).eval()
     points = [Sentence(TEXTS[0]).add_label("topic", "A"), Sentence(TEXTS[1]).add_label("topic", "Z")]
     result = model.evaluate(points, "topic")
     assert result.loss == pytest.approx(float(model.forward_loss(points[:1])[0].detach()), rel=1e-5)

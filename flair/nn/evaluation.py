@@ -67,18 +67,21 @@ class LabelTable:
 def classification_result(
     table: LabelTable,
     main_evaluation_metric: tuple[str, str] = ("micro avg", "f1-score"),
-    loss: float | None = None,
+    loss: float = 0.0,
 ) -> Result:
     """Precision, recall, F1 and accuracy over a table of labels, by scikit-learn.
 
     Raises:
         KeyError: when ``main_evaluation_metric`` names no entry of the report.
     """
-    losses = {} if loss is None else {"loss": loss}
     labels = table.labels_by_frequency()
     if not table.gold and not table.predicted:
-        _runtime.logger.warning("Evaluation found neither gold labels nor predictions: there is nothing to score.")
-        return Result(0.0, "", classification_report={}, scores={"loss": 0.0, **losses})
+        nothing = (
+            "Evaluation found neither gold labels nor predictions: there is nothing to score. "
+            "Does the data have labels of the type that the model predicts?"
+        )
+        _runtime.logger.warning(nothing)
+        return Result(0.0, nothing, classification_report={}, scores={"loss": loss})
 
     y_true, y_pred = _as_indicators(table, labels) if table.is_multi_label else _as_indices(table, labels)
     report, report_text, accuracy = _report(y_true, y_pred, labels)
@@ -89,7 +92,7 @@ def classification_result(
         for metric in ("f1-score", "precision", "recall")
     }
     scores["accuracy"] = accuracy
-    scores.update(losses)
+    scores["loss"] = loss
     group, metric = main_evaluation_metric
     if group not in report or (isinstance(report[group], dict) and metric not in report[group]):
         raise KeyError(
