@@ -296,3 +296,12 @@ def test_spans_without_labels_are_forgotten_with_their_labels() -> None:
     assert [span.text for span in sentence.get_spans()] == ["George Washington", "Washington"]  # of the relation
     sentence.remove_labels("rel")
     assert sentence.get_relations() == []
+
+
+def test_tokens_may_be_changed_in_place() -> None:
+    sentence = Sentence("a b c")
+    sentence.tokens.pop()
+    sentence[0].form = "z"
+    assert len(sentence) == 2
+    assert sentence.to_tokenized_string() == "z b"
+    assert sentence.to_plain_string() == "z b"

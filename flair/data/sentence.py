@@ -256,8 +256,8 @@ class Sentence(DataPoint):
         return iter(self.tokens)
 
     def __len__(self) -> int:
-        words = self._words
-        return len(words) if words is not None else len(self._split())
+        tokens = self._token_list  # once it exists it is the truth: users append to it
+        return len(tokens) if tokens is not None else len(self._split())
 
     def __getitem__(self, subscript: Any) -> Any:
         """A token by index, or the span of a slice."""
@@ -309,7 +309,7 @@ class Sentence(DataPoint):
     def to_tokenized_string(self) -> str:
         """The tokens, joined by single spaces."""
         if self.tokenized is None:
-            self.tokenized = " ".join(self._split())
+            self.tokenized = " ".join(self._token_texts())
         return self.tokenized
 
     def infer_space_after(self) -> Sentence:
