@@ -67,20 +67,16 @@ class SentenceBuilder:
 
     def _label_tokens(self, tokens: list[Token], rows: Rows) -> None:
         """Labels in the order of the columns: the first one is what ``token.tag`` gives."""
-        first_features = next((c for c in self.layout.names if c in self.layout.features), None)
-        order = list(self.layout.names)
-        before, after = [], []
-        for column, name in self.layout.token_columns.items():
-            is_before = first_features is None or order.index(column) < order.index(first_features)
-            (before if is_before else after).append((name, rows.labels[column]))
+        columns = [(name, rows.labels[column]) for column, name in self.layout.token_columns.items()]
+        before = len(columns) if rows.features is None else self.layout.token_columns_before_features()
         for i, token in enumerate(tokens):
-            for name, values in before:
+            for name, values in columns[:before]:
                 self._label(token, name, values[i])
             if rows.features is not None:
                 for name, value in rows.features[i]:
                     self._label(token, name, value)
-            for name, values in after:
-                self._label(token, name, values[i])
+                for name, values in columns[before:]:
+                    self._label(token, name, values[i])
 
     def _label(self, part: Token | Span | Relation, label_type: str, value: str) -> None:
         value = self.label_name_map.get(value, value)
