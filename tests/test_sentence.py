@@ -305,3 +305,14 @@ def test_tokens_may_be_changed_in_place() -> None:
     assert len(sentence) == 2
     assert sentence.to_tokenized_string() == "z b"
     assert sentence.to_plain_string() == "z b"
+
+
+def test_labels_of_a_part_are_printed_in_the_order_they_were_added() -> None:
+    sentence = Sentence("a b")
+    sentence[0].add_label("first", "A")
+    sentence[1].add_label("second", "B")
+    sentence[1].add_label("first", "C")
+    sentence[0:2].add_label("second", "D", note="n")
+    sentence[0:2].add_label("first", "E")
+    assert str(sentence) == 'Sentence[2]: "a b" → ["a"/A, "a b"/D/note=n/E, "b"/B/C]'
+    assert sentence.to_tagged_string("first") == 'Sentence[2]: "a b" → ["a"/A, "a b"/E, "b"/C]'

@@ -360,12 +360,14 @@ class Sentence(DataPoint):
         """Text and labels in one line: sentence labels with scores, then those of the parts in text order."""
         if not self._is_tokenized:
             return f'Sentence: "{self._text}"{self._printout_labels(main_label)}'
-        by_part: dict[int, str] = {}
-        for label in self.get_labels(main_label):
-            part = label.data_point
-            if part is not self:
-                by_part[id(part)] = by_part.get(id(part), f'"{part.text}"') + f"/{label.value}{label.metadata_str}"
-        entries = list(by_part.values())
+        points = {id(label.data_point): label.data_point for label in self.get_labels(main_label)}
+        points.pop(id(self), None)
+        entries = [
+            "/".join(
+                [f'"{point.text}"', *(f"{label.value}{label.metadata_str}" for label in point.get_labels(main_label))]
+            )
+            for point in points.values()
+        ]
         parts = f"{_runtime.arrow}[{', '.join(entries)}]" if entries else ""
         return f"{self.unlabeled_identifier}{self._printout_labels()}{parts}"
 
