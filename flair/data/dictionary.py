@@ -176,17 +176,18 @@ class Dictionary:
         return dictionary
 
     @classmethod
-    def load(cls, name: str) -> Dictionary:
+    def load(cls, name: Union[str, Path]) -> Dictionary:
         """Load a dictionary by short name ("chars", "common-chars-large", ...) or path.
 
         Raises:
             FileNotFoundError: neither.
         """
-        if name.lower() in PRETRAINED:
-            return cls.load_from_file(cached_path(PRETRAINED[name.lower()], cache_dir="datasets"))
+        url = PRETRAINED.get(str(name).lower())
+        if url is not None:
+            return cls.load_from_file(cached_path(url, cache_dir="datasets"))
         if not Path(name).exists():
             known = ", ".join(sorted(PRETRAINED))
-            raise FileNotFoundError(f"No dictionary file at {name!r}. Short names are: {known}.")
+            raise FileNotFoundError(f"No dictionary file at {str(name)!r}. Short names are: {known}.")
         return cls.load_from_file(name)
 
     def __eq__(self, o: object) -> bool:

@@ -112,9 +112,7 @@ class SequenceTagger(Classifier[Sentence]):
             self.label_dictionary = tags.tagset(tag_dictionary, self.tag_format, allow_unk_predictions)
         self.predict_spans = self._determine_if_span_prediction_problem(self.label_dictionary)
         self.tagset_size = len(self.label_dictionary)
-        _runtime.logger.info(
-            f"SequenceTagger predicts {self.tagset_size} classes: {', '.join(self.label_dictionary.get_items()[:20])}"
-        )
+        _runtime.logger.info(f"SequenceTagger predicts: {self.label_dictionary}")
         self.weight_dict = loss_weights
         self.loss_weights = None if loss_weights is None else self._init_loss_weights(loss_weights)
         if use_crf and not init_from_state_dict and not self.label_dictionary.start_stop_tags_are_set():

@@ -262,11 +262,11 @@ class LanguageModel(torch.nn.Module):
                 places.append(torch.from_numpy(place[inside]))
         return rows.index_copy(0, torch.cat(places).to(device), torch.cat(pieces).to(rows.dtype))
 
-    def get_output(self, text: str) -> torch.Tensor:
-        """The last layer's final state after reading ``text``: ``[1, hidden]``."""
+    def get_output(self, text: str) -> tuple[torch.Tensor, ...]:
+        """The state after reading ``text``: ``[layers, 1, hidden]``, for an LSTM that of its cells behind it."""
         _, hidden = self.forward(self._index_batch([text]), self.init_hidden(1), decode=False)
         self.hidden = self.repackage_hidden(hidden)
-        return self.hidden[0][-1]
+        return self.hidden
 
     # --- generation and perplexity ---
 

@@ -379,7 +379,7 @@ class Classifier(Model[DT], Generic[DT], ReduceTransformerVocabMixin, ABC):
             main_evaluation_metric: (average, metric) that becomes ``Result.main_score``.
             exclude_labels: gold values that are not scored.
             gold_label_dictionary: gold values outside it count as ``<unk>``.
-            return_loss: whether to compute the mean loss per data point as well.
+            return_loss: whether to compute the mean loss per data point as well; otherwise it is 0.
         """
         if not isinstance(data_points, Dataset):
             data_points = FlairDatapointDataset(data_points)
@@ -407,7 +407,7 @@ class Classifier(Model[DT], Generic[DT], ReduceTransformerVocabMixin, ABC):
         if out_path is not None:
             Path(out_path).write_text("".join(lines), encoding="utf-8")
         mean_loss = loss_sum / loss_count if loss_count else 0.0
-        return classification_result(table, main_evaluation_metric, loss=mean_loss if return_loss else None)
+        return classification_result(table, main_evaluation_metric, loss=mean_loss)
 
     @abstractmethod
     def predict(
@@ -785,10 +785,13 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
         return loss
 
     def _loss_of_known_labels(self, scores: torch.Tensor, data_points: list[DT2]) -> tuple[torch.Tensor, int]:
+        """The loss over the data points whose gold labels are in the dictionary: ``<unk>`` is no answer to score."""
         known = self.label_dictionary
-        rows = list(range(len(data_points)))
-        if not known.add_unk:
-            rows = [i for i in rows if all(known.has_item(v) for v in self._get_label_of_datapoint(data_points[i]))]
+        rows = [
+            row
+            for row, data_point in enumerate(data_points)
+            if all(known.has_item(value) for value in self._get_label_of_datapoint(data_point))
+        ]
         if len(rows) < len(data_points):
             _runtime.logger.debug(
                 f"{len(data_points) - len(rows)} data points have labels outside the label dictionary: "
