@@ -179,10 +179,22 @@ def test_unknown_label_names_the_sentence_and_the_way_out(bert: Path) -> None:
         model.forward_loss([Sentence("a fox")])
 
 
-@pytest.mark.parametrize("wrong", ["just text", ["just", "text"]])
+@pytest.mark.parametrize("collection", [tuple, FlairDatapointDataset])
+def test_predict_takes_other_collections(bert: Path, collection) -> None:
+    model, points = classifier(bert), sentences()
+    model.predict(collection(points))
+    assert all(point.get_labels("topic") for point in points)
+
+
+@pytest.mark.parametrize("wrong", ["just text", ["just", "text"], ("just",)])
 def test_predict_refuses_strings(bert: Path, wrong) -> None:
     with pytest.raises(AttributeError, match=r"Sentence\("):
         classifier(bert).predict(wrong)
+
+
+def test_predict_says_what_it_was_given_instead(bert: Path) -> None:
+    with pytest.raises(AttributeError, match="takes Sentence objects, got NoneType"):
+        classifier(bert).predict(None)
 
 
 def test_evaluate_scores_and_file(bert: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from flair.models.sequence_tagger_utils import hub, pretrained, tags
 from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss, label_distributions
 from flair.nn.crf import CRF, START_TAG, STOP_TAG
 from flair.nn.dropout import LockedDropout, WordDropout
-from flair.nn.model import PREDICTED, Classifier
+from flair.nn.model import PREDICTED, Classifier, listed
 from flair.nn.onednn import quick_products
 from flair.nn.precision import compute_dtype
 from flair.nn.recurrent import run_padded
@@ -388,11 +388,7 @@ class SequenceTagger(Classifier[Sentence]):
             None; with ``return_loss`` the summed loss and the number of tokens; and the input itself if nothing in it
             could be predicted.
         """
-        if not isinstance(sentences, list):
-            if not isinstance(sentences, Sentence):
-                raise AttributeError(f"predict takes Sentence objects, got {type(sentences).__name__}.")
-            sentences = [sentences]
-        _refuse_strings(sentences)
+        sentences = listed(sentences)
         usable = self._filter_empty_sentences(sentences)
         if not usable:
             return sentences
@@ -602,12 +598,3 @@ def _split(values: list[Any], lengths: Sequence[int]) -> Iterator[list[Any]]:
     for length in lengths:
         yield values[start : start + length]
         start += length
-
-
-def _refuse_strings(sentences: list[Any]) -> None:
-    for position, sentence in enumerate(sentences):
-        if isinstance(sentence, str):
-            raise AttributeError(
-                f"predict takes Sentence objects, got a str at position {position}: {sentence[:40]!r}. "
-                "Wrap the texts: [Sentence(text) for text in texts]."
-            )

@@ -21,7 +21,7 @@ from flair.data.dictionary import Dictionary
 from flair.data.loading import DataLoader, FlairDatapointDataset
 from flair.data.pair import DataPair, DataTriple
 from flair.data.sentence import Sentence
-from flair.data.units import DT, DT2
+from flair.data.units import DT, DT2, DataPoint
 from flair.embeddings._transformer.base_weights import add_base, split_base, without_packed_bases
 from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
@@ -731,11 +731,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
             nothing in it could be predicted.
         """
         label_name = label_name or self.label_type or "label"
-        if isinstance(sentences, str):
-            raise AttributeError("predict takes Sentence objects, got a str. Wrap the text: Sentence('...').")
-        if not isinstance(sentences, list):
-            sentences = [sentences]
-        _refuse_strings(sentences)
+        sentences = listed(sentences)
         usable = [sentence for sentence in sentences if self._filter_data_point(sentence)]
         if not usable:
             return sentences
@@ -872,10 +868,24 @@ def _check_weights(loss_weights: dict[str, float], label_dictionary: Dictionary)
         )
 
 
-def _refuse_strings(data_points: list[Any]) -> None:
-    for position, data_point in enumerate(data_points):
+def listed(given: Any) -> list[Any]:
+    """The data points that ``predict`` is given: one, a list, or another collection such as a dataset.
+
+    Raises:
+        AttributeError: for texts and whatever else is no data point.
+    """
+    if isinstance(given, DataPoint):
+        return [given]
+    if isinstance(given, str):
+        raise AttributeError("predict takes Sentence objects, got a str. Wrap the text: Sentence('...').")
+    if not isinstance(given, list):
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise AttributeError(f"predict takes Sentence objects, got {type(given).__name__}.")
+        given = [given[position] for position in range(len(given))]
+    for position, data_point in enumerate(given):
         if isinstance(data_point, str):
             raise AttributeError(
                 f"predict takes Sentence objects, got a str at position {position}: {data_point[:40]!r}. "
                 "Wrap the texts: [Sentence(text) for text in texts]."
             )
+    return given

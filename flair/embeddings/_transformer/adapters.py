@@ -82,6 +82,11 @@ class AdapterMixin:
             learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             if config.is_prompt_learning:
                 fit_prompt(config, self.base_model())
+            if getattr(config, "init_lora_weights", None) == "loftq" and not torch.cuda.is_available():
+                raise ValueError(
+                    "init_lora_weights='loftq' quantises base weights on a CUDA device, and there is none. Adapters "
+                    "initialised elsewhere load here; to start one, use another initialisation (True, 'pissa', ...)."
+                )
             try:
                 with _without_false_alarms():
                     if is_wrapped(self.model):
