@@ -21,6 +21,9 @@ from flair.nn.recurrent import create_recurrent_layer
 
 CHARACTERS_PER_RUN = 16_384
 """Characters of all texts of a batch that one recurrent run covers at most; bounds memory, changes no result."""
+COST_OF_A_RUN = 64
+"""In characters: as long as a run's start takes, for which the kernel rearranges the weights (measured for LSTMs of 1024
+units on a CPU)."""
 
 
 class LanguageModel(torch.nn.Module):
@@ -440,15 +443,20 @@ class _EvaluationMode:
 def _segments(lengths: Sequence[int], longest_run: int) -> Iterator[tuple[int, int, int]]:
     """Cut the reading of texts, longest first, into runs in which nearly all texts are still being read.
 
-    Dense recurrent kernels are twice as fast as packed ones, and pay for padding. A run ends when more than an eighth
-    of its texts have ended; the next one goes on with those that have not.
+    Dense recurrent kernels are twice as fast as packed ones, and pay for padding. A run ends when texts that ended
+    before have cost as much padding as a further run costs; the next one goes on with those that are still being read.
 
     Yields:
         First character, end, and number of texts of each run.
     """
     begin, active = 0, sum(length > 0 for length in lengths)
     while active:
-        end = lengths[active - 1 - active // 8]
+        end, padding = lengths[active - 1], 0
+        for ended, length in enumerate(reversed(lengths[: active - 1]), start=1):
+            padding += ended * (length - end)
+            if padding > COST_OF_A_RUN:
+                break
+            end = length
         end = min(end, begin + longest_run, begin + max(1, CHARACTERS_PER_RUN // active))
         yield begin, end, active
         begin = end
