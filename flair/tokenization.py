@@ -14,7 +14,11 @@ from flair.class_utils import get_non_abstract_subclasses, lazy_import
 
 
 class Tokenizer(ABC):
-    """Splits text into tokens. A tokenizer describes itself as data, so that files can carry it."""
+    """Splits text into tokens.
+
+    A tokenizer describes itself as data, so that files can carry it. One of your own needs only :meth:`tokenize`;
+    without ``to_dict`` and ``from_dict`` it works everywhere, but a model that is loaded has to be given it anew.
+    """
 
     @abstractmethod
     def tokenize(self, text: str) -> list[str]:
@@ -26,22 +30,30 @@ class Tokenizer(ABC):
         """Identifies the tokenizer and its settings."""
         return self.__class__.__name__
 
-    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Class and settings as JSON-able data."""
-        raise NotImplementedError
+        return self._describe(serializable=False)
 
     @classmethod
-    @abstractmethod
     def from_dict(cls, config: dict[str, Any]) -> Tokenizer:
-        """Rebuild a tokenizer from what :meth:`to_dict` returned."""
-        raise NotImplementedError
+        """Rebuild a tokenizer from what :meth:`to_dict` returned.
+
+        Raises:
+            NotImplementedError: the class does not say how.
+        """
+        raise NotImplementedError(
+            f"{cls.__name__} does not define to_dict and from_dict, so it cannot be rebuilt from a file. "
+            f"Set it yourself: model.tokenizer = {cls.__name__}(...)."
+        )
 
     def _describe(self, **settings: Any) -> dict[str, Any]:
         return {"class_module": type(self).__module__, "class_name": type(self).__name__, **settings}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and self.to_dict() == other.to_dict()
+        if self is other:
+            return True
+        described = type(self).to_dict is not Tokenizer.to_dict
+        return described and isinstance(other, Tokenizer) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(repr(sorted(self.to_dict().items(), key=lambda item: item[0])))

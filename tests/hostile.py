@@ -442,6 +442,8 @@ def run(count: int, seed: int, place: Path) -> dict[str, Any]:
     files = Files(place, chance)
     for path in (*files.ours, *files.released, files.old):  # imports happen here, and these must load
         Model.load(path)
+    with contextlib.suppress(ImportError):
+        import urllib3  # noqa: F401 - tries whether there is IPv6, once, by binding a socket
     watch = Watch(place)
     builtins.input = lambda *_: watch.note("a question to the user")  # type: ignore[assignment,return-value]
     if sys.platform.startswith("linux"):

@@ -20,6 +20,7 @@ def test_embeddings_are_joined_by_name() -> None:
     sentence.set_embedding("a", torch.tensor([1.0]))
     assert sentence.embedding.tolist() == [1.0, 2.0]
     assert sentence.get_embedding(["b"]).tolist() == [2.0]
+    assert sentence.get_embedding([]).tolist() == [1.0, 2.0]
     sentence.clear_embeddings(["b"])
     assert sentence._get_all_embedding_names() == {"a"}
 
@@ -60,6 +61,14 @@ def test_token() -> None:
     assert repr(sentence[0]) == 'Token[0]: "a" → N (0.5000)'
 
 
+def test_has_label_takes_both_spellings() -> None:
+    token = Token("a")
+    token.add_label("pos", "N")
+    assert token.has_label(typename="pos")
+    assert token.has_label(type="pos")
+    assert not token.has_label(type="other")
+
+
 def test_groups() -> None:
     pair = DataPair(Sentence(["a"]), Sentence(["b", "c"]))
     assert str(pair) == "DataPair: 'Sentence[1]: \"a\"' + 'Sentence[2]: \"b c\"'"
@@ -69,6 +78,9 @@ def test_groups() -> None:
     assert pair.embedding.tolist() == [1.0, 2.0]
     pair.add_label("same", "yes")
     assert copy.deepcopy(pair).get_label("same").value == "yes"
+    assert pair
+    assert not DataPair(Sentence(""), Sentence(""))
+    assert Image()
     triple = DataTriple(Sentence("a"), Sentence("b"), Sentence("c"))
     assert triple.text == "a || b||c"
 

@@ -211,6 +211,11 @@ def test_heads_and_features(tmp_path: Path) -> None:
     assert data.head_id_column == 1
 
 
+def test_labels_of_a_token_are_in_the_order_of_the_columns(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "A N Case=Nom D\n", {0: "text", 1: "pos", 2: "feats", 3: "dep"})
+    assert [label.value for label in data[0][0].labels] == ["N", "Nom", "D"]
+
+
 # --- comments and relations ---
 
 RELATED = """# id = 17

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,3 +107,10 @@ def test_old_state() -> None:
     assert old.get_idx_for_item("a") == 1
     assert pickle.loads(pickle.dumps(old)) == old
     assert Dictionary.__module__ == "flair.data"
+
+
+def test_a_path_object_names_a_file(tmp_path: Path) -> None:
+    filled("a").save(tmp_path / "d.pkl")
+    assert Dictionary.load(tmp_path / "d.pkl") == filled("a")
+    with pytest.raises(FileNotFoundError, match=r"'.*none\.pkl'"):
+        Dictionary.load(tmp_path / "none.pkl")

@@ -143,3 +143,12 @@ def test_ordered_lengths_stop_states_at_the_end():
     _, alone, alone_hidden = lm(batch[:2, 1:], lm.init_hidden(1))
     assert torch.allclose(output[:2, 1], alone[:, 0], atol=1e-6)
     assert torch.allclose(hidden[0][:, 1], alone_hidden[0][:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("options", "states"), [({}, 2), ({"nlayers": 2}, 2), ({"recurrent_type": "GRU"}, 1)])
+@torch.no_grad()
+def test_output_is_the_state_after_the_text(options, states):
+    lm = model(**dict(options))
+    output = lm.get_output("abc")
+    assert [tuple(state.shape) for state in output] == [(options.get("nlayers", 1), 1, 6)] * states
+    assert torch.equal(output[0][-1], lm.get_representation(["abc"], "", "")[-1])

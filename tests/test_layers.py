@@ -21,8 +21,8 @@ LAYERS = {
     0: ("_runtime", "_lazy", "class_utils", "file_utils", "_files"),
     1: ("tokenization", "data", "splitter", "training_utils", "samplers", "optim", "distributed_utils"),
     2: (
-        *(f"nn.{name}" for name in ("precision", "dropout", "recurrent", "distance", "decoder", "crf", "loss")),
-        "nn.language_model",
+        *(f"nn.{name}" for name in ("precision", "onednn", "dropout", "recurrent", "distance", "decoder", "crf")),
+        *(f"nn.{name}" for name in ("loss", "language_model")),
         "checkpoint",
     ),
     3: ("embeddings", "inference_utils"),

@@ -24,7 +24,7 @@ from flair.nn.distance import (
 )
 from flair.nn.dropout import QuickDropout, quicken_dropout
 from flair.nn.loss import SigmoidLoss
-from flair.nn.recurrent import create_recurrent_layer, rnn_layers
+from flair.nn.recurrent import create_recurrent_layer, rnn_layers, run_padded
 
 LABELS = ["apple", "pear", "plum"]
 
@@ -128,6 +128,44 @@ def test_recurrent_layers_by_name(kind: str, layer_class: type, states: int) -> 
 def test_an_unknown_recurrent_layer() -> None:
     with pytest.raises(AssertionError, match=r"'transformer'.*lstm, gru"):
         create_recurrent_layer("transformer", 4, 5, 1)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize(("layers", "bidirectional", "bias"), [(1, True, True), (2, True, False), (2, False, True)])
+def test_padded_sequences_run_to_their_own_ends(
+    kind: type[nn.RNNBase], layers: int, bidirectional: bool, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    rnn = kind(7, 5, layers, bidirectional=bidirectional, bias=bias, batch_first=True)
+    vectors, lengths = torch.randn(4, 9, 7, requires_grad=True), torch.tensor([3, 9, 1, 5])
+    states = run_padded(rnn, vectors, lengths)
+    alone = [rnn(row[None, :length])[0][0] for row, length in zip(vectors, lengths, strict=True)]
+    expected = nn.utils.rnn.pad_sequence(alone, batch_first=True)
+    torch.testing.assert_close(states, expected)
+    leaves = [vectors, *rnn.parameters()]
+    weights = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((states * weights).sum(), leaves),
+        torch.autograd.grad((expected * weights).sum(), leaves),
+    )
+
+
+def test_initial_states_of_padded_sequences() -> None:
+    torch.manual_seed(0)
+    rnn = nn.LSTM(7, 5, batch_first=True)
+    vectors, lengths = torch.randn(2, 4, 7), torch.tensor([4, 2])
+    state = (torch.randn(1, 2, 5), torch.randn(1, 2, 5))
+    states = run_padded(rnn, vectors, lengths, state)
+    second = rnn(vectors[1:, :2], (state[0][:, 1:], state[1][:, 1:]))[0]
+    torch.testing.assert_close(states[1, :2], second[0])
+
+
+def test_dropout_between_layers_falls_on_padded_sequences_too() -> None:
+    rnn = nn.LSTM(7, 5, 2, dropout=0.5, batch_first=True)
+    vectors, lengths = torch.randn(2, 4, 7), torch.tensor([4, 2])
+    assert not torch.equal(run_padded(rnn, vectors, lengths), run_padded(rnn, vectors, lengths))
+    rnn.eval()
+    assert torch.equal(run_padded(rnn, vectors, lengths), run_padded(rnn, vectors, lengths))
 
 
 # --- distances ---

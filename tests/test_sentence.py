@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -248,3 +249,70 @@ def test_users_can_set_attributes() -> None:
     sentence.note = sentence[0].note = 1  # type: ignore[attr-defined]
     assert isinstance(sentence[0:1], Span)
     assert sentence[0].note == 1  # type: ignore[attr-defined]
+
+
+def test_a_sentence_is_true_when_it_has_tokens() -> None:
+    assert [bool(Sentence(text)) for text in ("a", "", "  ")] == [True, False, False]
+
+
+def test_tokens_may_come_as_a_tuple() -> None:
+    assert [token.text for token in Sentence(("a", "b"))] == ["a", "b"]  # type: ignore[arg-type]
+    assert Sentence((Token("a"), Token("b"))).text == "a b"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nothing", ["", [], [""]])
+def test_an_empty_sentence_is_warned_of(nothing: str | list[str], caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("flair")
+    logger.addHandler(caplog.handler)
+    try:
+        Sentence(nothing)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == ["Warning: An empty Sentence was created! Are there empty strings in your dataset?"]
+
+
+def test_the_dict_of_released_versions_is_part_of_the_dict() -> None:
+    sentence = annotated()
+    data = sentence.to_dict()
+    assert [(entity["text"], entity["labels"][0]["value"]) for entity in data["entities"]] == [
+        ("George Washington", "PER"),
+        ("Washington", "LOC"),
+    ]
+    assert data["entities"][0] == sentence[0:2].to_dict()
+    assert data["relations"] == [sentence.get_relations()[0].to_dict()]
+    assert data["tokens"][2]["end_pos"] == sentence[2].end_position
+    assert data["tokens"][2]["labels"] == [{"value": "VBD", "confidence": 1.0}]
+    only = sentence.to_dict("ner")
+    assert (len(only["entities"]), only["relations"], only["labels"], only["tokens"][2]["labels"]) == (2, [], [], [])
+
+
+def test_spans_without_labels_are_forgotten_with_their_labels() -> None:
+    sentence = annotated()
+    sentence[3:5].add_label("other", "X")
+    sentence[0:2].add_label("other", "Y")
+    sentence.remove_labels("other")
+    assert [span.text for span in sentence.get_spans()] == ["George Washington", "Washington"]
+    sentence.remove_labels("ner")
+    assert [span.text for span in sentence.get_spans()] == ["George Washington", "Washington"]  # of the relation
+    sentence.remove_labels("rel")
+    assert sentence.get_relations() == []
+
+
+def test_tokens_may_be_changed_in_place() -> None:
+    sentence = Sentence("a b c")
+    sentence.tokens.pop()
+    sentence[0].form = "z"
+    assert len(sentence) == 2
+    assert sentence.to_tokenized_string() == "z b"
+    assert sentence.to_plain_string() == "z b"
+
+
+def test_labels_of_a_part_are_printed_in_the_order_they_were_added() -> None:
+    sentence = Sentence("a b")
+    sentence[0].add_label("first", "A")
+    sentence[1].add_label("second", "B")
+    sentence[1].add_label("first", "C")
+    sentence[0:2].add_label("second", "D", note="n")
+    sentence[0:2].add_label("first", "E")
+    assert str(sentence) == 'Sentence[2]: "a b" → ["a"/A, "a b"/D/note=n/E, "b"/B/C]'
+    assert sentence.to_tagged_string("first") == 'Sentence[2]: "a b" → ["a"/A, "a b"/E, "b"/C]'

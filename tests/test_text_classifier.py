@@ -15,6 +15,7 @@ from flair.datasets import FlairDatapointDataset
 from flair.embeddings import TransformerDocumentEmbeddings
 from flair.models import TextClassifier
 from flair.nn import Classifier, Model, PrototypicalDecoder
+from flair.nn.evaluation import LabelTable, classification_result
 from tests.embeddings.tiny_transformers import make_model_folder
 
 TEXTS = ["the quick brown fox", "berlin is the capital of germany", "what a terrible waste of time", "i love it"]
@@ -178,10 +179,22 @@ def test_unknown_label_names_the_sentence_and_the_way_out(bert: Path) -> None:
         model.forward_loss([Sentence("a fox")])
 
 
-@pytest.mark.parametrize("wrong", ["just text", ["just", "text"]])
+@pytest.mark.parametrize("collection", [tuple, FlairDatapointDataset])
+def test_predict_takes_other_collections(bert: Path, collection) -> None:
+    model, points = classifier(bert), sentences()
+    model.predict(collection(points))
+    assert all(point.get_labels("topic") for point in points)
+
+
+@pytest.mark.parametrize("wrong", ["just text", ["just", "text"], ("just",)])
 def test_predict_refuses_strings(bert: Path, wrong) -> None:
     with pytest.raises(AttributeError, match=r"Sentence\("):
         classifier(bert).predict(wrong)
+
+
+def test_predict_says_what_it_was_given_instead(bert: Path) -> None:
+    with pytest.raises(AttributeError, match="takes Sentence objects, got NoneType"):
+        classifier(bert).predict(None)
 
 
 def test_evaluate_scores_and_file(bert: Path, tmp_path: Path) -> None:
@@ -210,10 +223,49 @@ def test_evaluate_without_any_label(bert: Path) -> None:
     result = model.evaluate([Sentence("a dog")], "nothing", return_loss=False)
     assert result.main_score == 0.0
     assert result.classification_report == {}
+    assert result.scores == {"loss": 0.0}
+    assert "nothing to score" in str(result)
 
 
-def test_evaluate_loss_skips_unknown_gold_labels(bert: Path) -> None:
-    model = classifier(bert).eval()
+@pytest.mark.parametrize(
+    ("excluded", "f1", "accuracy"),  # of the released package
+    [
+        ([], 0.5, 0.4),
+        (["A"], 0.5, 1 / 3),
+        (["C"], 0.5, 0.4),
+        (["O"], 4 / 7, 0.5),
+        (["A", "B"], 0.0, 0.0),
+    ],
+)
+def test_a_data_point_with_excluded_labels_only_is_not_scored(excluded: list[str], f1: float, accuracy: float) -> None:
+    table = LabelTable()
+    for gold, predicted in (("A", "A"), ("A", "B"), ("B", "B"), (None, "B"), ("B", None)):
+        point = Sentence("a")
+        for name, value in (("gold", gold), ("predicted", predicted)):
+            if value is not None:
+                point.add_label(name, value)
+        table.add([point], "gold", "predicted", excluded)
+    result = classification_result(table)
+    assert result.main_score == pytest.approx(f1)
+    assert result.scores["accuracy"] == pytest.approx(accuracy, abs=1e-4)
+
+
+def test_nothing_is_scored_where_all_is_excluded() -> None:
+    table = LabelTable()
+    table.add([Sentence("a").add_label("gold", "A").add_label("predicted", "A")], "gold", "predicted", ["A"])
+    assert classification_result(table).scores == {"loss": 0.0}
+
+
+def test_evaluate_without_loss(bert: Path) -> None:
+    point = Sentence(TEXTS[0]).add_label("topic", "A")
+    result = classifier(bert).evaluate([point], "topic", return_loss=False)
+    assert result.loss == 0.0
+    assert result.scores["accuracy"] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("add_unk", [True, False])
+def test_evaluate_loss_skips_unknown_gold_labels(bert: Path, add_unk: bool) -> None:
+    model = classifier(bert, label_dictionary=labels("A", "B", add_unk=add_unk)).eval()
     points = [Sentence(TEXTS[0]).add_label("topic", "A"), Sentence(TEXTS[1]).add_label("topic", "Z")]
     result = model.evaluate(points, "topic")
     assert result.loss == pytest.approx(float(model.forward_loss(points[:1])[0].detach()), rel=1e-5)
@@ -290,6 +342,17 @@ def test_load_from_state(bert: Path) -> None:
     assert scores_of(TextClassifier.load(model._get_state_dict())) == scores_of(model)
     with pytest.raises(CheckpointError, match="without 'state_dict'"):
         TextClassifier.load({"weights": {}})
+
+
+def test_load_from_what_torch_reads(bert: Path, tmp_path: Path) -> None:
+    model = classifier(bert)
+    model.save(tmp_path / "model.pt")
+    for cls in (TextClassifier, Model):
+        raw = torch.load(tmp_path / "model.pt", weights_only=True)
+        assert scores_of(cls.load(raw)) == scores_of(model)
+    raw["flair_format"] = 99
+    with pytest.raises(CheckpointError, match="Update flair"):
+        Model.load(raw)
 
 
 def test_load_casts_the_whole_model(bert: Path, tmp_path: Path) -> None:

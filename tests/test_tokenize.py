@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flair.data import Sentence
 from flair.tokenization import (
     JapaneseTokenizer,
     NoTokenizer,
@@ -109,3 +110,22 @@ def test_missing_libraries_name_the_extra() -> None:
     for make in (lambda: JapaneseTokenizer("janome"), lambda: SpacyTokenizer("en_core_web_sm")):
         with pytest.raises((ImportError, OSError), match=r"flair\[(japanese|spacy)\]|en_core_web_sm"):
             make()
+
+
+class Underscores(Tokenizer):
+    """As users of released versions wrote them: without a description."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.split("_")
+
+
+def test_a_tokenizer_of_ones_own_needs_no_description() -> None:
+    tokenizer = Underscores()
+    assert [token.text for token in Sentence("a_b", use_tokenizer=tokenizer)] == ["a", "b"]
+    assert tokenizer.name == "Underscores"
+    assert tokenizer == tokenizer
+    assert tokenizer != Underscores()  # their settings are not known
+    with pytest.raises(NotImplementedError, match="Underscores does not define to_dict"):
+        tokenizer_from_dict(tokenizer.to_dict())
+    with pytest.raises(TypeError):
+        Tokenizer()  # type: ignore[abstract]

@@ -388,7 +388,9 @@ def test_train_with_dev_and_test(tmp_path: Path) -> None:
 def test_epochs_that_are_done_are_not_trained(tmp_path: Path) -> None:
     model = tiny_model()
     before = weights(model)
-    result = trainer(model).train(tmp_path, max_epochs=2, epoch=2)
+    with logged_lines() as lines:
+        result = trainer(model).train(tmp_path, max_epochs=2, epoch=2)
+    assert "Starting at epoch 3/2. No training will be done." in lines
     assert "test_score" in result
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 

@@ -82,7 +82,8 @@ def load_state(
     """Read a model's state: our files and folders, and those of released versions. Nothing in them is executed.
 
     Args:
-        path_or_dict: a path, an open binary file, or an already decoded state (which is migrated only).
+        path_or_dict: a path, an open binary file, what ``torch.load`` gives for our files, or an already decoded state
+            (which is migrated only).
         map_location: the device of the tensors.
         allow_pickle: run the pickle of a released file as Python would. Only for files you trust.
         mmap: map the weights into memory instead of reading them. The mapping is private.
@@ -97,6 +98,8 @@ def load_state(
         CheckpointError: the file is damaged, or no model.
     """
     if isinstance(path_or_dict, dict):
+        if "flair_format" in path_or_dict:
+            return _decode_file(path_or_dict, "The dict")
         return migrate(dict(path_or_dict))
     if isinstance(path_or_dict, (str, os.PathLike)):
         path = recover(Path(path_or_dict))

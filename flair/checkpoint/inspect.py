@@ -85,7 +85,7 @@ def _released_metadata(raw: dict[str, Any]) -> dict[str, Any]:
     card = raw.get("model_card")
     pairs = (("flair", "flair_version"), ("torch", "pytorch_version"), ("transformers", "transformers_version"))
     versions = {name: _text(card[key]) for name, key in pairs if key in card} if isinstance(card, dict) else {}
-    return {"versions": versions, "class": recognised_class(raw)}
+    return {"versions": versions, "class": recognised_class(raw, guess=True)}
 
 
 def _text(value: Any) -> str:

@@ -42,7 +42,12 @@ _PATHS = tuple(
     f"pathlib{part}.{kind}" for part in ("", "._local") for kind in ("PosixPath", "WindowsPath", "PurePosixPath")
 )
 _NUMPY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
-_PLAIN_CLASSES = ("builtins.int", "builtins.float", "builtins.list", "builtins.dict", "builtins.str", "__builtin__.int")
+_PLAIN_CLASSES = (
+    *(f"builtins.{kind}" for kind in ("int", "float", "list", "dict", "str")),
+    *(f"__builtin__.{kind}" for kind in ("int", "long", "float", "list", "dict", "unicode")),  # protocols 0 to 2
+)
+_FUNCTIONS = ("torch.nn.functional.gelu", "torch.nn.functional.relu")
+"""Attributes of transformer layers; they are named and never called."""
 
 
 class Resolver:
@@ -235,6 +240,7 @@ NAMES = frozenset(
         *_TORCH_DTYPES,
         *STORAGE_NAMES,
         *_PLAIN_CLASSES,
+        *_FUNCTIONS,
         "numpy.ndarray",
         "builtins.object",
         "__builtin__.object",

@@ -121,14 +121,17 @@ _SIGNATURES: tuple[tuple[str, frozenset[str]], ...] = (
     ("LanguageModel", frozenset({"is_forward_lm", "dictionary"})),
 )
 """Files from before the class was recorded: which keys give it away. The first match counts."""
+_COMMON_SIGNATURES = (("TokenClassifier", frozenset({"embeddings", "label_dictionary", "label_type"})),)
+"""Keys that a classifier of a user's own may have as well."""
 
 
-def recognised_class(state: dict[str, Any]) -> str | None:
-    """The class that a state names, or else that its keys give away."""
+def recognised_class(state: dict[str, Any], *, guess: bool = False) -> str | None:
+    """The class that a state names, or else that its keys give away; with ``guess`` also if others have these keys."""
     name = state.get("__cls__")
     if isinstance(name, str):
         return name
-    return next((known for known, keys in _SIGNATURES if keys <= state.keys()), None)
+    signatures = (*_SIGNATURES, *_COMMON_SIGNATURES) if guess else _SIGNATURES
+    return next((known for known, keys in signatures if keys <= state.keys()), None)
 
 
 def migrate(state: dict[str, Any]) -> dict[str, Any]:

@@ -33,13 +33,16 @@ _NUMPY_NAMES = (
 NUMPY_TYPES: dict[str, type] = {f"numpy.{name}": getattr(np, name) for name in _NUMPY_NAMES}
 
 _TORCH_MODULES = {
-    "torch.nn.modules.activation": "ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Tanh",
+    "torch.nn.modules.activation": "ELU GELU LeakyReLU LogSoftmax MultiheadAttention ReLU SiLU Sigmoid Softmax Tanh",
     "torch.nn.modules.batchnorm": "BatchNorm1d",
     "torch.nn.modules.container": "ModuleDict ModuleList ParameterList Sequential",
-    "torch.nn.modules.dropout": "Dropout",
-    "torch.nn.modules.linear": "Bilinear Identity Linear",
+    "torch.nn.modules.conv": "Conv2d",
+    "torch.nn.modules.dropout": "Dropout Dropout2d",
+    "torch.nn.modules.linear": "Bilinear Identity Linear NonDynamicallyQuantizableLinear",
     "torch.nn.modules.normalization": "LayerNorm",
+    "torch.nn.modules.pooling": "AdaptiveAvgPool2d AdaptiveMaxPool2d MaxPool2d",
     "torch.nn.modules.sparse": "Embedding",
+    "torch.nn.modules.transformer": "TransformerEncoder TransformerEncoderLayer",
 }
 _OWN_CLASSES = {
     "flair.nn.decoder": "DeepNCMDecoder PrototypicalDecoder",

@@ -35,7 +35,7 @@ _EXPORTS = {
     "Image": "flair.data.image",
     "Label": "flair.data.label",
     "Sentence": "flair.data.sentence",
-    "Tokenizer": "flair.tokenization",
+    **dict.fromkeys(("SegtokTokenizer", "SpaceTokenizer", "Tokenizer"), "flair.tokenization"),
     "get_spans_from_bio": "flair.data.tags",
 }
 

@@ -309,7 +309,6 @@ class Corpus(Generic[T_co]):
         kept = [(value, count) for value, count in found.most_common() if count >= min_count]
         for value, _ in kept:
             dictionary.add_item(value)
-        dropped = len(found) - len(kept)
         if not kept:
             listing = ", ".join(f"'{name}' (in {count} sentences)" for name, count in types.most_common())
             reason = f" All {len(found)} of its values occur fewer than min_count={min_count} times." if found else ""
@@ -317,10 +316,14 @@ class Corpus(Generic[T_co]):
                 f"You specified a label type ({label_type}) that is not contained in the corpus:\n"
                 f"{listing or 'the corpus has no labels at all'}{reason}"
             )
-        if dropped:
-            _runtime.logger.info(f" - {dropped} values were left out: they occur fewer than {min_count} times.")
-        counts = ", ".join(f"{value} (seen {count} times)" for value, count in kept)
-        _runtime.logger.info(f"Dictionary created for label '{label_type}' with {len(kept)} values: {counts}")
+        counts = ", ".join(f"{value} (seen {count} times)" for value, count in found.most_common())
+        _runtime.logger.info(f"Dictionary created for label '{label_type}' with {len(dictionary)} values: {counts}")
+        if len(kept) < len(found):
+            remaining = sum(count for _, count in kept)
+            dropped = found.total() - remaining
+            _runtime.logger.info(
+                f" - at UNK threshold {min_count}, {dropped} instances are UNK'ed and {remaining} remain"
+            )
         return dictionary
 
     def make_tag_dictionary(self, tag_type: str) -> Dictionary:

@@ -176,17 +176,18 @@ class Dictionary:
         return dictionary
 
     @classmethod
-    def load(cls, name: str) -> Dictionary:
+    def load(cls, name: Union[str, Path]) -> Dictionary:
         """Load a dictionary by short name ("chars", "common-chars-large", ...) or path.
 
         Raises:
             FileNotFoundError: neither.
         """
-        if name.lower() in PRETRAINED:
-            return cls.load_from_file(cached_path(PRETRAINED[name.lower()], cache_dir="datasets"))
+        url = PRETRAINED.get(str(name).lower())
+        if url is not None:
+            return cls.load_from_file(cached_path(url, cache_dir="datasets"))
         if not Path(name).exists():
             known = ", ".join(sorted(PRETRAINED))
-            raise FileNotFoundError(f"No dictionary file at {name!r}. Short names are: {known}.")
+            raise FileNotFoundError(f"No dictionary file at {str(name)!r}. Short names are: {known}.")
         return cls.load_from_file(name)
 
     def __eq__(self, o: object) -> bool:
@@ -200,10 +201,19 @@ class Dictionary:
         return f"Dictionary with {len(self)} tags: {', '.join(self.get_items()[:50])}"
 
 
+def _bytes_of_text(text: str, encoding: str) -> bytes:
+    """What protocols 0 to 2 write in place of bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError(f"the file encodes {type(text).__name__} as {encoding!r}, and bytes are latin1")
+    return text.encode("latin1")
+
+
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads containers, numbers and strings; refuses every class."""
+    """Reads containers, numbers, strings and bytes; refuses every class."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == ("_codecs", "encode"):
+            return _bytes_of_text
         _runtime.logger.error(f"Refused to load {module_name}.{global_name} from a dictionary file.")
         raise pickle.UnpicklingError(f"the file refers to {module_name}.{global_name}, and a dictionary has no objects")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional, Union
 
 import torch
@@ -92,16 +92,17 @@ class Sentence(DataPoint):
             self._text = _repair(text)
             if not self._text:
                 self._words = []
-                _runtime.logger.warning("An empty Sentence was created! Are there empty strings in your dataset?")
-        elif isinstance(text, list):
+        elif isinstance(text, (list, tuple)):
             self._tokenizer = NoTokenizer()
             self._init_from_list(text)
         else:
             raise TypeError(
                 f"A Sentence is made of a str or a list of its tokens, not of {type(text).__name__} ({text!r})."
             )
+        if not self._text:
+            _runtime.logger.warning("Warning: An empty Sentence was created! Are there empty strings in your dataset?")
 
-    def _init_from_list(self, parts: list[Any]) -> None:
+    def _init_from_list(self, parts: Sequence[Any]) -> None:
         if all(isinstance(part, str) for part in parts):
             self._words = [word for part in parts if (word := _repair(part))]
             self._text = " ".join(self._words)
@@ -255,8 +256,8 @@ class Sentence(DataPoint):
         return iter(self.tokens)
 
     def __len__(self) -> int:
-        words = self._words
-        return len(words) if words is not None else len(self._split())
+        tokens = self._token_list  # once it exists it is the truth: users append to it
+        return len(tokens) if tokens is not None else len(self._split())
 
     def __getitem__(self, subscript: Any) -> Any:
         """A token by index, or the span of a slice."""
@@ -308,7 +309,7 @@ class Sentence(DataPoint):
     def to_tokenized_string(self) -> str:
         """The tokens, joined by single spaces."""
         if self.tokenized is None:
-            self.tokenized = " ".join(self._split())
+            self.tokenized = " ".join(self._token_texts())
         return self.tokenized
 
     def infer_space_after(self) -> Sentence:
@@ -359,12 +360,14 @@ class Sentence(DataPoint):
         """Text and labels in one line: sentence labels with scores, then those of the parts in text order."""
         if not self._is_tokenized:
             return f'Sentence: "{self._text}"{self._printout_labels(main_label)}'
-        by_part: dict[int, str] = {}
-        for label in self.get_labels(main_label):
-            part = label.data_point
-            if part is not self:
-                by_part[id(part)] = by_part.get(id(part), f'"{part.text}"') + f"/{label.value}{label.metadata_str}"
-        entries = list(by_part.values())
+        points = {id(label.data_point): label.data_point for label in self.get_labels(main_label)}
+        points.pop(id(self), None)
+        entries = [
+            "/".join(
+                [f'"{point.text}"', *(f"{label.value}{label.metadata_str}" for label in point.get_labels(main_label))]
+            )
+            for point in points.values()
+        ]
         parts = f"{_runtime.arrow}[{', '.join(entries)}]" if entries else ""
         return f"{self.unlabeled_identifier}{self._printout_labels()}{parts}"
 
@@ -386,11 +389,25 @@ class Sentence(DataPoint):
         return sorted(labels, key=lambda label: 0 if label.data_point is self else label.data_point.start_position)
 
     def remove_labels(self, typename: str) -> None:
-        """Remove all labels of a type, also from tokens, spans and relations."""
+        """Remove all labels of a type, also from tokens, spans and relations.
+
+        Spans and relations that have no label then are forgotten: ``get_spans()`` after a second prediction does not
+        list what only the first one had found.
+        """
+        bare: set[int] = set()
         for label in (self._layers or {}).get(typename, ()):
-            if label.data_point is not self and label.data_point._layers:
-                label.data_point._layers.pop(typename, None)
+            part = label.data_point
+            if part is not self and part._layers:
+                part._layers.pop(typename, None)
+                if not any(part._layers.values()):
+                    bare.add(id(part))
         super().remove_labels(typename)
+        if bare:
+            related = [
+                part for part in self._known_spans.values() if isinstance(part, Relation) and id(part) not in bare
+            ]
+            bare -= {id(span) for relation in related for span in (relation.first, relation.second)}
+            self._known_spans = {key: part for key, part in self._known_spans.items() if id(part) not in bare}
 
     def set_label(self, typename: str, value: str, score: float = 1.0, **metadata: Any) -> Sentence:
         layer = self.annotation_layers.get(typename, [])
@@ -506,6 +523,8 @@ class Sentence(DataPoint):
     def to_dict(self, tag_type: Optional[str] = None) -> dict[str, Any]:
         """Text, tokens, labels and settings as JSON-able data; :meth:`from_dict` reads it back.
 
+        What 0.15 gave is among it: "entities", "relations", and end and labels of tokens.
+
         Args:
             tag_type: only labels of this type.
         """
@@ -519,19 +538,23 @@ class Sentence(DataPoint):
                 if label.data_point is part
             ]
 
+        def shown(part: Union[Span, Relation]) -> bool:
+            return tag_type is None or part.has_label(tag_type)
+
         spans = {span.unlabeled_identifier: span for span in self.get_spans()}
         return {
             "text": self.to_original_text(),
             "tokens": [
                 {
-                    "text": token.text,
-                    "start_pos": token.start_position,
+                    **token.to_dict(tag_type),
                     "whitespace_after": token.whitespace_after,
                     "head_id": token.head_id,
                 }
                 for token in self.tokens
             ],
             "labels": [label.to_dict() for label in self.get_labels(tag_type) if label.data_point is self],
+            "entities": [span.to_dict(tag_type) for span in spans.values() if shown(span)],
+            "relations": [relation.to_dict(tag_type) for relation in self.get_relations() if shown(relation)],
             "annotations": {
                 "sentence_labels": wanted(self),
                 "spans": {

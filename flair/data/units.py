@@ -117,14 +117,14 @@ class DataPoint(ABC):
         return torch.cat(vectors) if len(vectors) > 1 else vectors[0]
 
     def get_each_embedding(self, embedding_names: Optional[list[str]] = None) -> list[torch.Tensor]:
-        """The stored vectors (those of the given names), sorted by name."""
+        """The stored vectors (those of the given names; all without any name), sorted by name."""
         if not self._vectors:
             return []
         device = _runtime.device
         return [
             self._vectors[name].to(device)
             for name in sorted(self._vectors)
-            if embedding_names is None or name in embedding_names
+            if not embedding_names or name in embedding_names
         ]
 
     def to(self, device: Union[str, torch.device], pin_memory: bool = False) -> None:
@@ -161,9 +161,9 @@ class DataPoint(ABC):
 
     # --- labels ---
 
-    def has_label(self, typename: str) -> bool:
-        """Whether there is a label of this type."""
-        return self._layers is not None and bool(self._layers.get(typename))
+    def has_label(self, typename: str = "", *, type: str = "") -> bool:
+        """Whether there is a label of this type (0.15 called the argument ``type``)."""
+        return self._layers is not None and bool(self._layers.get(typename or type))
 
     def add_label(self, typename: str, value: str, score: float = 1.0, **metadata: Any) -> Any:
         """Add a label to those of its type; returns the data point."""
@@ -234,7 +234,10 @@ class DataPoint(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no length.")
 
     def __bool__(self) -> bool:
-        return True
+        try:
+            return len(self) > 0
+        except NotImplementedError:
+            return True
 
 
 class EntityCandidate:

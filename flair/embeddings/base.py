@@ -188,6 +188,7 @@ def load_embeddings(params: dict[str, Any]) -> Embeddings:
         KeyError: for a ``__cls__`` that no registered embedding answers to.
     """
     params = dict(params)
+    params.pop("origin", None)  # where flair.checkpoint.load_state read it
     cls_name = params.pop("__cls__")
     if cls_name not in EMBEDDING_CLASSES:
         _runtime.find_embedding_class(cls_name)  # importing its module registers it

@@ -37,19 +37,27 @@ class ImageEmbeddings(Embeddings[Image]):
 
     def to_params(self) -> dict[str, Any]:
         """The constructor's arguments; they must be data to be written to a model file."""
-        return dict(self._arguments)
+        return dict(self._arguments if self._arguments is not None else self._read_arguments())
 
-    _arguments: dict[str, Any] = {}
+    _arguments: Optional[dict[str, Any]] = None
+    """Not there in instances of released versions."""
+
+    def _read_arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, read off the attributes that released versions gave an instance."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be saved: it does not define to_params.")
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> Embeddings:
         """Rebuild from :meth:`to_params`, or from the instance state that released versions wrote."""
         if "_modules" not in params and "training" not in params:
             return cls(**params)
-        embedding = cls.__new__(cls)
-        torch.nn.Module.__init__(embedding)
-        embedding.__dict__.update(params)
-        return embedding
+        old = cls.__new__(cls)
+        torch.nn.Module.__init__(old)
+        old.__dict__.update(params)
+        embedding = cls(**old._read_arguments())
+        embedding.load_state_dict(old.state_dict())
+        embedding.name = old.name
+        return embedding.train(params.get("training", False))
 
 
 def _open(image: Image) -> Any:
@@ -109,6 +117,9 @@ class IdentityImageEmbeddings(ImageEmbeddings):
         self.static_embeddings = True
         self._arguments = {"transforms": transforms}
 
+    def _read_arguments(self) -> dict[str, Any]:
+        return {"transforms": self.transforms}
+
     @property
     def embedding_length(self) -> int:
         """Not defined: pictures differ in size.
@@ -156,6 +167,9 @@ class PrecomputedImageEmbeddings(ImageEmbeddings):
         self.__embedding_length = lengths.pop()
         self.static_embeddings = True
         self._arguments = {"url2tensor_dict": url2tensor_dict, "name": name}
+
+    def _read_arguments(self) -> dict[str, Any]:
+        return {"url2tensor_dict": self.url2tensor_dict, "name": self.name}
 
     @property
     def embedding_length(self) -> int:
@@ -230,6 +244,9 @@ class NetworkImageEmbeddings(ImageEmbeddings):
         embedding = cls.__new__(cls)
         embedding._build(params["name"], None, params["pretrained"], params["transforms"])
         return embedding
+
+    def _read_arguments(self) -> dict[str, Any]:
+        return {"name": self.name, "pretrained": False, "transforms": self.transforms}
 
     @property
     def embedding_length(self) -> int:
@@ -315,6 +332,22 @@ class ConvTransformNetworkImageEmbeddings(ImageEmbeddings):
         self._feat_dim = features if self.use_transformer else features * height * width
         self.to(_runtime.device)
 
+    def _read_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            **_read_convolutions(self.conv_features),
+            "posnet_parms": None,
+            "transformer_parms": None,
+        }
+        if self.use_transformer:
+            arguments["posnet_parms"] = {"nonlinear": len(self.position_features) > 1}
+            if len(self.position_features) > 1:
+                arguments["posnet_parms"]["n_hidden"] = self.position_features[0].out_features
+            arguments["transformer_parms"] = {
+                "n_blocks": len(self.transformer.layers),
+                "transformer_encoder_parms": _read_layer(self.transformer.layers[0]),
+            }
+        return arguments
+
     @property
     def embedding_length(self) -> int:
         return self._feat_dim
@@ -358,3 +391,50 @@ def _convolutions(channels: int, options: dict[str, Any]) -> torch.nn.Sequential
     pools = {"max": torch.nn.AdaptiveMaxPool2d, "avg": torch.nn.AdaptiveAvgPool2d}
     layers.append(pools[options["adaptive_pool_func"]](options["output_size"]))
     return torch.nn.Sequential(*layers)
+
+
+def _read_convolutions(network: torch.nn.Sequential) -> dict[str, Any]:
+    """The arguments "feats_in" and "convnet_parms" that gave these layers."""
+    options: dict[str, Any] = {
+        "dropout": [],
+        "n_feats_out": [],
+        "kernel_sizes": [],
+        "strides": [],
+        "groups": [],
+        "pool_layers_map": {},
+    }
+    feats_in = 0
+    dropout = 0.0
+    for layer in network:
+        if isinstance(layer, torch.nn.Dropout2d):
+            dropout = layer.p
+        elif isinstance(layer, torch.nn.Conv2d):
+            feats_in = feats_in or layer.in_channels
+            options["dropout"].append(dropout)
+            options["n_feats_out"].append(layer.out_channels)
+            options["kernel_sizes"].append(tuple(layer.kernel_size))
+            options["strides"].append(tuple(layer.stride))
+            options["groups"].append(layer.groups)
+            dropout = 0.0
+        elif isinstance(layer, torch.nn.MaxPool2d):
+            options["pool_layers_map"][str(len(options["groups"]) - 1)] = layer.kernel_size
+    last = network[-1]
+    options["adaptive_pool_func"] = "max" if isinstance(last, torch.nn.AdaptiveMaxPool2d) else "avg"
+    options["output_size"] = last.output_size
+    return {"feats_in": feats_in, "convnet_parms": options}
+
+
+def _read_layer(layer: Any) -> dict[str, Any]:
+    """The arguments of ``torch.nn.TransformerEncoderLayer``, less its size."""
+    # A function, or its name where the file was read without running it.
+    activation = getattr(layer.activation, "__name__", str(layer.activation)).rpartition(".")[2]
+    return {
+        "nhead": layer.self_attn.num_heads,
+        "dim_feedforward": layer.linear1.out_features,
+        "dropout": layer.dropout.p,
+        "activation": activation,
+        "layer_norm_eps": layer.norm1.eps,
+        "batch_first": layer.self_attn.batch_first,
+        "norm_first": layer.norm_first,
+        "bias": layer.linear1.bias is not None,
+    }

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from flair import _runtime
 from flair.data.sentence import Sentence
 from flair.embeddings._document._base import TokenBasedDocumentEmbeddings, stack, valid_positions
 from flair.embeddings.base import TokenEmbeddings
 from flair.nn.dropout import LockedDropout, WordDropout
+from flair.nn.recurrent import run_padded
 
 
 def _deprecated(name: str, replacement: str) -> None:
@@ -186,8 +186,6 @@ class DocumentLSTMEmbeddings(TokenBasedDocumentEmbeddings):
             tokens = self.word_dropout(tokens)
         if self.reproject_words:
             tokens = self.word_reprojection_map(tokens)
-        packed = pack_padded_sequence(self.dropout(tokens), lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
-        outputs = self.dropout(outputs)
+        outputs = self.dropout(run_padded(self.rnn, self.dropout(tokens), lengths.cpu()))
         last = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
         return torch.cat([outputs[:, 0], last], dim=-1) if self.bidirectional else last

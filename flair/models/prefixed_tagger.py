@@ -22,6 +22,7 @@ from flair.data.sentence import Sentence
 from flair.data.units import DataPoint, Relation, Span, Token
 from flair.file_utils import hf_download
 from flair.models.sequence_tagger_model import SequenceTagger
+from flair.nn.model import listed
 from flair.training_utils import EmbeddingStorageMode
 
 _PRETRAINED = {"hunflair2": "hunflair/hunflair2-ner", "bioner": "hunflair/hunflair2-ner"}
@@ -238,7 +239,7 @@ class PrefixedSequenceTagger(SequenceTagger):
         Sentences without prefix get those labels that lie outside of the prefix.
         """
         label_name = label_name or self.label_type
-        originals: list[Any] = sentences if isinstance(sentences, list) else [sentences]
+        originals = listed(sentences)
         if not all(isinstance(sentence, Sentence) for sentence in originals):
             return super().predict(originals)  # which says what is wrong with them
         usable = self._filter_empty_sentences(originals)

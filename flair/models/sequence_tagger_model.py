@@ -9,7 +9,6 @@ from typing import Any, Optional, Union, cast
 
 import torch
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tqdm import tqdm
 
 from flair import _runtime
@@ -24,8 +23,10 @@ from flair.models.sequence_tagger_utils import hub, pretrained, tags
 from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss, label_distributions
 from flair.nn.crf import CRF, START_TAG, STOP_TAG
 from flair.nn.dropout import LockedDropout, WordDropout
-from flair.nn.model import PREDICTED, Classifier, make_neighbours
+from flair.nn.model import PREDICTED, Classifier, listed, make_neighbours
+from flair.nn.onednn import quick_products
 from flair.nn.precision import compute_dtype
+from flair.nn.recurrent import run_padded
 from flair.training_utils import EmbeddingStorageMode, store_embeddings
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -111,9 +112,7 @@ class SequenceTagger(Classifier[Sentence]):
             self.label_dictionary = tags.tagset(tag_dictionary, self.tag_format, allow_unk_predictions)
         self.predict_spans = self._determine_if_span_prediction_problem(self.label_dictionary)
         self.tagset_size = len(self.label_dictionary)
-        _runtime.logger.info(
-            f"SequenceTagger predicts {self.tagset_size} classes: {', '.join(self.label_dictionary.get_items()[:20])}"
-        )
+        _runtime.logger.info(f"SequenceTagger predicts: {self.label_dictionary}")
         self.weight_dict = loss_weights
         self.loss_weights = None if loss_weights is None else self._init_loss_weights(loss_weights)
         if use_crf and not init_from_state_dict and not self.label_dictionary.start_stop_tags_are_set():
@@ -259,7 +258,8 @@ class SequenceTagger(Classifier[Sentence]):
             if layer is not None:
                 vectors = layer(vectors)
         if self.reproject_embeddings:
-            vectors = self.embedding2nn(vectors)
+            with quick_products():
+                vectors = self.embedding2nn(vectors)
         if self.use_rnn:
             vectors = self._run_rnn(vectors, lengths.cpu())
             for layer in (self.dropout, self.locked_dropout):
@@ -273,11 +273,7 @@ class SequenceTagger(Classifier[Sentence]):
             state = self.lstm_init_h.unsqueeze(1).repeat(1, len(lengths), 1)
             if isinstance(self.rnn, torch.nn.LSTM):
                 state = (state, self.lstm_init_c.unsqueeze(1).repeat(1, len(lengths), 1))
-        if int(lengths.min()) == vectors.size(1):  # nothing is padded, and dense kernels are faster
-            return self.rnn(vectors, state)[0]
-        packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
-        output, _ = self.rnn(packed, state)
-        return pad_packed_sequence(output, batch_first=True, total_length=vectors.size(1))[0]
+        return run_padded(self.rnn, vectors, lengths, state)
 
     @staticmethod
     def _get_scores_from_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -393,11 +389,7 @@ class SequenceTagger(Classifier[Sentence]):
             None; with ``return_loss`` the summed loss and the number of tokens; and the input itself if nothing in it
             could be predicted.
         """
-        if not isinstance(sentences, list):
-            if not isinstance(sentences, Sentence):
-                raise AttributeError(f"predict takes Sentence objects, got {type(sentences).__name__}.")
-            sentences = [sentences]
-        _refuse_strings(sentences)
+        sentences = listed(sentences)
         make_neighbours(sentences)
         usable = self._filter_empty_sentences(sentences)
         if not usable:
@@ -417,9 +409,10 @@ class SequenceTagger(Classifier[Sentence]):
                     loss, tokens = self._loss_where_known(features, batch)
                     loss_sum += loss.cpu()
                     count += tokens
-                self._add_labels(
-                    batch, features, label_name, return_probabilities_for_all_classes, force_token_predictions
-                )
+                with _runtime.collector_paused():
+                    self._add_labels(
+                        batch, features, label_name, return_probabilities_for_all_classes, force_token_predictions
+                    )
                 store_embeddings(batch, embedding_storage_mode)
         return (loss_sum, count) if return_loss else None
 
@@ -607,12 +600,3 @@ def _split(values: list[Any], lengths: Sequence[int]) -> Iterator[list[Any]]:
     for length in lengths:
         yield values[start : start + length]
         start += length
-
-
-def _refuse_strings(sentences: list[Any]) -> None:
-    for position, sentence in enumerate(sentences):
-        if isinstance(sentence, str):
-            raise AttributeError(
-                f"predict takes Sentence objects, got a str at position {position}: {sentence[:40]!r}. "
-                "Wrap the texts: [Sentence(text) for text in texts]."
-            )

@@ -11,6 +11,7 @@ import torch
 
 from flair import _runtime
 from flair.checkpoint import CheckpointError, load_state
+from flair.checkpoint.migrations import recognised_class
 from flair.class_utils import get_non_abstract_subclasses
 
 
@@ -19,7 +20,7 @@ def is_abstract(cls: type) -> bool:
 
 
 def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickle: bool = False) -> dict[str, Any]:
-    """The state that a path, a pretrained name or an already decoded dict stands for.
+    """The state that a path, a pretrained name, or a dict (decoded already, or as ``torch.load`` gives it) stands for.
 
     Raises:
         FileNotFoundError: on a concrete class, when there is neither a file nor a pretrained model of that name.
@@ -32,7 +33,7 @@ def read_state(cls: Any, model_path: str | Path | dict[str, Any], *, allow_pickl
                 f"{cls.__name__}.load was given a dict without 'state_dict' (keys: {', '.join(map(str, model_path))}). "
                 "Pass a path, a pretrained name, or what a model's _get_state_dict() returned."
             )
-        return dict(model_path)
+        return load_state(model_path)
     identifier = str(model_path)
     path = _resolve_by_any_class(cls, identifier) if is_abstract(cls) else cls._fetch_model(identifier)
     try:
@@ -72,6 +73,8 @@ def class_of(cls: type, state: dict[str, Any]) -> Any:
         CheckpointError: the state holds a model of another family, or names none that is known.
     """
     name = state.get("__cls__")
+    if name is None and is_abstract(cls):
+        name = recognised_class(state, guess=True)
     if name is None and is_abstract(cls):
         raise CheckpointError(
             f"The file does not say which model class it holds. Load it with that class instead of "

@@ -24,6 +24,9 @@ class LabelTable:
     gold: dict[str, list[str]] = field(default_factory=dict)
     predicted: dict[str, list[str]] = field(default_factory=dict)
     sentences: int = 0
+    excluded: set[str] = field(default_factory=set)
+    """Data points with excluded gold values."""
+    without_gold_excluded: bool = False
 
     def add(
         self,
@@ -33,26 +36,39 @@ class LabelTable:
         exclude_labels: Sequence[str] = (),
         gold_label_dictionary: Dictionary | None = None,
     ) -> None:
-        """Collect the labels of a batch. Excluded gold values are dropped; unknown ones count as ``<unk>``."""
+        """Collect the labels of a batch. Unknown gold values count as ``<unk>``.
+
+        Excluded gold values are dropped, and a data point that has no others is not scored, whatever was predicted for
+        it. A data point without gold labels has the value "O".
+        """
         for data_point in data_points:
             for label in data_point.get_labels(gold_label_type):
                 value = label.value
                 if gold_label_dictionary is not None and not gold_label_dictionary.has_item(value):
                     value = "<unk>"
-                if value not in exclude_labels:
+                if value in exclude_labels:
+                    self.excluded.add(self._key(label.data_point))
+                else:
                     self._append(self.gold, label.data_point, value)
             for label in data_point.get_labels(predicted_label_type):
                 self._append(self.predicted, label.data_point, label.value)
             self.sentences += 1
+        self.without_gold_excluded = OUTSIDE in exclude_labels
+
+    def _key(self, data_point: DataPoint) -> str:
+        return f"{self.sentences}: {data_point.unlabeled_identifier}"
 
     def _append(self, table: dict[str, list[str]], data_point: DataPoint, value: str) -> None:
-        key = f"{self.sentences}: {data_point.unlabeled_identifier}"
-        values = table.setdefault(key, [])
+        values = table.setdefault(self._key(data_point), [])
         if value not in values:
             values.append(value)
 
     def keys(self) -> list[str]:
-        return list(dict.fromkeys(chain(self.gold, self.predicted)))
+        """The data points to score."""
+        left_out = self.predicted if self.without_gold_excluded else self.excluded
+        return [
+            key for key in dict.fromkeys(chain(self.gold, self.predicted)) if key in self.gold or key not in left_out
+        ]
 
     @property
     def is_multi_label(self) -> bool:
@@ -67,18 +83,21 @@ class LabelTable:
 def classification_result(
     table: LabelTable,
     main_evaluation_metric: tuple[str, str] = ("micro avg", "f1-score"),
-    loss: float | None = None,
+    loss: float = 0.0,
 ) -> Result:
     """Precision, recall, F1 and accuracy over a table of labels, by scikit-learn.
 
     Raises:
         KeyError: when ``main_evaluation_metric`` names no entry of the report.
     """
-    losses = {} if loss is None else {"loss": loss}
     labels = table.labels_by_frequency()
-    if not table.gold and not table.predicted:
-        _runtime.logger.warning("Evaluation found neither gold labels nor predictions: there is nothing to score.")
-        return Result(0.0, "", classification_report={}, scores={"loss": 0.0, **losses})
+    if not table.keys():
+        nothing = (
+            "Evaluation found neither gold labels nor predictions, or only excluded ones: there is nothing to score. "
+            "Does the data have labels of the type that the model predicts?"
+        )
+        _runtime.logger.warning(nothing)
+        return Result(0.0, nothing, classification_report={}, scores={"loss": loss})
 
     y_true, y_pred = _as_indicators(table, labels) if table.is_multi_label else _as_indices(table, labels)
     report, report_text, accuracy = _report(y_true, y_pred, labels)
@@ -89,7 +108,7 @@ def classification_result(
         for metric in ("f1-score", "precision", "recall")
     }
     scores["accuracy"] = accuracy
-    scores.update(losses)
+    scores["loss"] = loss
     group, metric = main_evaluation_metric
     if group not in report or (isinstance(report[group], dict) and metric not in report[group]):
         raise KeyError(

@@ -21,6 +21,9 @@ from flair.nn.recurrent import create_recurrent_layer
 
 CHARACTERS_PER_RUN = 16_384
 """Characters of all texts of a batch that one recurrent run covers at most; bounds memory, changes no result."""
+COST_OF_A_RUN = 64
+"""In characters: as long as a run's start takes, for which the kernel rearranges the weights (measured for LSTMs of 1024
+units on a CPU)."""
 
 
 class LanguageModel(torch.nn.Module):
@@ -262,11 +265,11 @@ class LanguageModel(torch.nn.Module):
                 places.append(torch.from_numpy(place[inside]))
         return rows.index_copy(0, torch.cat(places).to(device), torch.cat(pieces).to(rows.dtype))
 
-    def get_output(self, text: str) -> torch.Tensor:
-        """The last layer's final state after reading ``text``: ``[1, hidden]``."""
+    def get_output(self, text: str) -> tuple[torch.Tensor, ...]:
+        """The state after reading ``text``: ``[layers, 1, hidden]``, for an LSTM that of its cells behind it."""
         _, hidden = self.forward(self._index_batch([text]), self.init_hidden(1), decode=False)
         self.hidden = self.repackage_hidden(hidden)
-        return self.hidden[0][-1]
+        return self.hidden
 
     # --- generation and perplexity ---
 
@@ -405,9 +408,8 @@ class LanguageModel(torch.nn.Module):
             self.load_state_dict(d["state_dict"])
         else:
             # torch's own __setstate__ adds what modules of its earlier versions lack.
-            super().__setstate__(
-                {"recurrent_type": "lstm", "state_count": 2, "_character_table": None, "_table_size": 0, **d}
-            )
+            defaults = {"recurrent_type": "lstm", "state_count": 2, "document_delimiter": "\n"}
+            super().__setstate__({**defaults, "_character_table": None, "_table_size": 0, **d})
 
 
 _SETTINGS = (
@@ -441,15 +443,20 @@ class _EvaluationMode:
 def _segments(lengths: Sequence[int], longest_run: int) -> Iterator[tuple[int, int, int]]:
     """Cut the reading of texts, longest first, into runs in which nearly all texts are still being read.
 
-    Dense recurrent kernels are twice as fast as packed ones, and pay for padding. A run ends when more than an eighth
-    of its texts have ended; the next one goes on with those that have not.
+    Dense recurrent kernels are twice as fast as packed ones, and pay for padding. A run ends when texts that ended
+    before have cost as much padding as a further run costs; the next one goes on with those that are still being read.
 
     Yields:
         First character, end, and number of texts of each run.
     """
     begin, active = 0, sum(length > 0 for length in lengths)
     while active:
-        end = lengths[active - 1 - active // 8]
+        end, padding = lengths[active - 1], 0
+        for ended, length in enumerate(reversed(lengths[: active - 1]), start=1):
+            padding += ended * (length - end)
+            if padding > COST_OF_A_RUN:
+                break
+            end = length
         end = min(end, begin + longest_run, begin + max(1, CHARACTERS_PER_RUN // active))
         yield begin, end, active
         begin = end

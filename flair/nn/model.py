@@ -21,7 +21,7 @@ from flair.data.dictionary import Dictionary
 from flair.data.loading import DataLoader, FlairDatapointDataset
 from flair.data.pair import DataPair, DataTriple
 from flair.data.sentence import Sentence
-from flair.data.units import DT, DT2
+from flair.data.units import DT, DT2, DataPoint
 from flair.embeddings._transformer.base_weights import add_base, split_base, without_packed_bases
 from flair.embeddings.base import Embeddings, load_embeddings
 from flair.embeddings.transformer import TransformerEmbeddings
@@ -379,7 +379,7 @@ class Classifier(Model[DT], Generic[DT], ReduceTransformerVocabMixin, ABC):
             main_evaluation_metric: (average, metric) that becomes ``Result.main_score``.
             exclude_labels: gold values that are not scored.
             gold_label_dictionary: gold values outside it count as ``<unk>``.
-            return_loss: whether to compute the mean loss per data point as well.
+            return_loss: whether to compute the mean loss per data point as well; otherwise it is 0.
         """
         if not isinstance(data_points, Dataset):
             data_points = FlairDatapointDataset(data_points)
@@ -407,7 +407,7 @@ class Classifier(Model[DT], Generic[DT], ReduceTransformerVocabMixin, ABC):
         if out_path is not None:
             Path(out_path).write_text("".join(lines), encoding="utf-8")
         mean_loss = loss_sum / loss_count if loss_count else 0.0
-        return classification_result(table, main_evaluation_metric, loss=mean_loss if return_loss else None)
+        return classification_result(table, main_evaluation_metric, loss=mean_loss)
 
     @abstractmethod
     def predict(
@@ -731,11 +731,7 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
             nothing in it could be predicted.
         """
         label_name = label_name or self.label_type or "label"
-        if isinstance(sentences, str):
-            raise AttributeError("predict takes Sentence objects, got a str. Wrap the text: Sentence('...').")
-        if not isinstance(sentences, list):
-            sentences = [sentences]
-        _refuse_strings(sentences)
+        sentences = listed(sentences)
         make_neighbours(sentences)
         usable = [sentence for sentence in sentences if self._filter_data_point(sentence)]
         if not usable:
@@ -781,14 +777,18 @@ class DefaultClassifier(Classifier[DT], Generic[DT, DT2], ABC):
             sentence.remove_labels(label_name)
         for data_point in data_points:
             data_point.remove_labels(label_name)
-        self._add_labels(data_points, scores, label_name, all_classes)
+        with _runtime.collector_paused():
+            self._add_labels(data_points, scores, label_name, all_classes)
         return loss
 
     def _loss_of_known_labels(self, scores: torch.Tensor, data_points: list[DT2]) -> tuple[torch.Tensor, int]:
+        """The loss over the data points whose gold labels are in the dictionary: ``<unk>`` is no answer to score."""
         known = self.label_dictionary
-        rows = list(range(len(data_points)))
-        if not known.add_unk:
-            rows = [i for i in rows if all(known.has_item(v) for v in self._get_label_of_datapoint(data_points[i]))]
+        rows = [
+            row
+            for row, data_point in enumerate(data_points)
+            if all(known.has_item(value) for value in self._get_label_of_datapoint(data_point))
+        ]
         if len(rows) < len(data_points):
             _runtime.logger.debug(
                 f"{len(data_points) - len(rows)} data points have labels outside the label dictionary: "
@@ -878,10 +878,24 @@ def make_neighbours(data_points: Sequence[Any]) -> None:
         Sentence.set_context_for_sentences(cast(list[Sentence], data_points))
 
 
-def _refuse_strings(data_points: list[Any]) -> None:
-    for position, data_point in enumerate(data_points):
+def listed(given: Any) -> list[Any]:
+    """The data points that ``predict`` is given: one, a list, or another collection such as a dataset.
+
+    Raises:
+        AttributeError: for texts and whatever else is no data point.
+    """
+    if isinstance(given, DataPoint):
+        return [given]
+    if isinstance(given, str):
+        raise AttributeError("predict takes Sentence objects, got a str. Wrap the text: Sentence('...').")
+    if not isinstance(given, list):
+        if not hasattr(given, "__len__") or not hasattr(given, "__getitem__"):
+            raise AttributeError(f"predict takes Sentence objects, got {type(given).__name__}.")
+        given = [given[position] for position in range(len(given))]
+    for position, data_point in enumerate(given):
         if isinstance(data_point, str):
             raise AttributeError(
                 f"predict takes Sentence objects, got a str at position {position}: {data_point[:40]!r}. "
                 "Wrap the texts: [Sentence(text) for text in texts]."
             )
+    return given

@@ -91,6 +91,8 @@ class TrainingRun:
     def execute(self) -> dict[str, Any]:
         """Train, save and evaluate; returns what :meth:`ModelTrainer.train` returns."""
         plan, trainer = self.plan, self.trainer
+        if plan.epoch >= plan.max_epochs:
+            _runtime.logger.warning(f"Starting at epoch {plan.epoch + 1}/{plan.max_epochs}. No training will be done.")
         if plan.writes_model() and is_main_process():
             check_model_survives_save(self.model, model_card=self._model_card())
         plan.base_path.mkdir(parents=True, exist_ok=True)

@@ -2,22 +2,43 @@
 
     REFERENCE_PYTHON tests/golden/make_golden.py [FOLDER] [--only NAME ...]
 
-Run it with an interpreter that has flair 0.15.1, transformers < 5 and peft. Each model becomes ``NAME.pt`` and
-``NAME.json``: the sentences, and per sentence the labels with their scores.
+Run it with an interpreter that has flair 0.15.1, transformers < 5, peft, gensim, sentencepiece, onnx and onnxruntime
+(what an interpreter lacks can be lent to it with PYTHONPATH). Each model becomes ``NAME.pt`` and ``NAME.json``: the
+sentences, and per sentence the labels with their scores. Folders beside hold further models, embeddings, language
+models and pickled objects, see ``kinds_of_files.py``; ``--only`` takes patterns as ``models/*``.
 """
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
+import os
+import sys
 import tempfile
+import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "embeddings"))
+
+import kinds_of_files as kinds
 import torch
+from embedding_kinds import prepare
+from material import (
+    QUESTIONS,
+    cases,
+    classifier,
+    entities,
+    language_model,
+    sentences,
+    tagged,
+    topics,
+    trained,
+    word_vectors,
+)
 
 import flair
-from flair.data import Corpus, Dictionary, Sentence
-from flair.datasets import FlairDatapointDataset
+from flair.data import Sentence
 from flair.embeddings import (
     DocumentPoolEmbeddings,
     DocumentRNNEmbeddings,
@@ -25,118 +46,10 @@ from flair.embeddings import (
     StackedEmbeddings,
     TransformerDocumentEmbeddings,
     TransformerWordEmbeddings,
-    WordEmbeddings,
 )
-from flair.models import LanguageModel, PrefixedSequenceTagger, SequenceTagger, TextClassifier, TokenClassifier
+from flair.models import PrefixedSequenceTagger, SequenceTagger, TextClassifier, TokenClassifier
 from flair.models.prefixed_tagger import EntityTypeTaskPromptAugmentationStrategy
 from flair.nn.decoder import DeepNCMDecoder, PrototypicalDecoder
-from flair.trainers import ModelTrainer
-
-WORDS = """
-the a my oven water soup bread train bus flight is was will not heat cook bake leave arrive from in to Berlin Paris Anna
-Peter lives works at night late . , ? ! un ##s ##ed ##ing salt kitchen ticket hot cold broken new
-""".split()  # noqa: SIM905 - prose is easier to read
-TEXTS = [
-    ("the oven will not heat .", "repair"),
-    ("water from the kitchen is cold", "repair"),
-    ("bake the bread in a hot oven", "food"),
-    ("the soup was not cooked , salt !", "food"),
-    ("my train to Berlin is late", "travel"),
-    ("a night flight from Paris", "travel"),
-]
-TAGGED = [
-    ("Anna lives in Berlin .", {0: "PER", 3: "LOC"}),
-    ("Peter works at night in Paris", {0: "PER", 5: "LOC"}),
-    ("the train leaves Berlin", {3: "LOC"}),
-]
-QUESTIONS = (
-    [text for text, _ in TEXTS] + [text for text, _ in TAGGED] + ["Anna !", "a broken bus ? new ticket to Paris"]
-)
-
-
-def vocabulary(folder: Path) -> None:
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *WORDS]
-    tokens = list(dict.fromkeys(tokens))
-    (folder / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
-    BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=False).save_pretrained(folder)
-    config = BertConfig(
-        vocab_size=len(tokens),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
-
-
-def word_vectors() -> WordEmbeddings:
-    table = {word: index for index, word in enumerate(WORDS)}
-    embeddings = WordEmbeddings(
-        embeddings=None, vocab=table, embedding_length=12, name="tiny", fine_tune=False, force_cpu=True
-    )
-    with torch.no_grad():
-        embeddings.embedding.weight.normal_()
-    return embeddings
-
-
-def sentences() -> list[Sentence]:
-    return [Sentence(text).add_label("topic", value) for text, value in TEXTS]
-
-
-def tagged() -> list[Sentence]:
-    made = []
-    for text, spans in TAGGED:
-        sentence = Sentence(text)
-        for index, value in spans.items():
-            sentence[index : index + 1].add_label("ner", value)
-        for token in sentence:
-            token.add_label("case", "upper" if token.text[0].isupper() else "lower")
-        made.append(sentence)
-    return made
-
-
-def topics() -> Dictionary:
-    dictionary = Dictionary(add_unk=False)
-    for label in ("food", "repair", "travel"):
-        dictionary.add_item(label)
-    return dictionary
-
-
-def entities() -> Dictionary:
-    dictionary = Dictionary(add_unk=False)
-    dictionary.span_labels = True
-    for label in ("PER", "LOC"):
-        dictionary.add_item(label)
-    return dictionary
-
-
-def cases() -> Dictionary:
-    dictionary = Dictionary(add_unk=True)
-    for label in ("lower", "upper"):
-        dictionary.add_item(label)
-    return dictionary
-
-
-def classifier(embeddings, **options) -> TextClassifier:
-    return TextClassifier(embeddings, label_type="topic", label_dictionary=topics(), **options)
-
-
-def trained(model, data, folder: Path):
-    corpus = Corpus(train=FlairDatapointDataset(data), sample_missing_splits=False)
-    ModelTrainer(model, corpus).fine_tune(
-        folder, max_epochs=4, learning_rate=5e-3, mini_batch_size=2, save_final_model=False
-    )
-    return model
-
-
-def language_model(forward: bool) -> LanguageModel:
-    dictionary = Dictionary()
-    for character in "abcdefghijklmnopqrstuvwxyzABPE .,?!\n":
-        dictionary.add_item(character)
-    return LanguageModel(dictionary, forward, hidden_size=16, nlayers=1, embedding_size=8)
 
 
 def builders(folder: Path):
@@ -243,33 +156,65 @@ def predictions(model) -> dict[str, list]:
     return found
 
 
+def save_first(title: str, model, file: Path) -> dict:
+    model.eval()
+    model.save(file)
+    return {"class": type(model).__name__, "flair": flair.__version__, "sentences": QUESTIONS, **predictions(model)}
+
+
+def steps(scratch: Path):
+    """Paths without suffix, and functions that write a file there and return its record."""
+    for title, build in builders(scratch).items():
+        yield title, lambda file, title=title, build=build: save_first(title, build(), file)
+    for title, (kind, build) in kinds.models(scratch).items():
+        yield f"models/{title}", lambda file, kind=kind, build=build: kinds.save_model(kind, build(), file)
+    for title, (kind, build) in kinds.embeddings(scratch).items():
+        yield f"embeddings/{title}", lambda file, kind=kind, build=build: kinds.save_embedding(kind, build(), file)
+        if title not in kinds.IN_NO_PICKLE:
+            yield (
+                f"objects/{title}",
+                lambda file, kind=kind, build=build: kinds.save_embedding(kind, build(), file, whole=True),
+            )
+    for title, build in kinds.language_models().items():
+        yield (
+            f"language_models/{title}",
+            lambda file, title=title, build=build: kinds.save_language_model(title, build(), file),
+        )
+    for title in kinds.OBJECTS:
+        yield f"objects/{title}", lambda file, title=title: kinds.save_object(title, scratch, file)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folder", nargs="?", type=Path, default=Path(__file__).parent)
     arguments.add_argument("--only", nargs="*", default=None)
     chosen = arguments.parse_args()
+    golden = chosen.folder.resolve()
     flair.device = torch.device("cpu")
+    failed = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
+        os.chdir(scratch)
         flair.set_seed(0)
-        (scratch / "bert").mkdir()
-        vocabulary(scratch / "bert")
-        for seed, (title, build) in enumerate(builders(scratch).items()):
-            if chosen.only is not None and title not in chosen.only:
+        prepare(scratch, golden)
+        for number, (title, write) in enumerate(steps(scratch)):
+            if chosen.only is not None and not any(fnmatch.fnmatch(title, pattern) for pattern in chosen.only):
                 continue
-            flair.set_seed(seed)
-            model = build()
-            model.eval()
-            file = chosen.folder / f"{title}.pt"
-            model.save(file)
-            record = {
-                "class": type(model).__name__,
-                "flair": flair.__version__,
-                "sentences": QUESTIONS,
-                **predictions(model),
-            }
-            file.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+            flair.set_seed(zlib.crc32(title.encode()) % 2**31 if "/" in title else number)
+            file = golden / f"{title}.pt"
+            file.parent.mkdir(exist_ok=True)
+            try:
+                record = write(file)
+            except Exception as error:
+                failed.append(title)
+                file.unlink(missing_ok=True)
+                print(f"{title}: {type(error).__name__}: {str(error)[:300]}")
+                continue
+            indent = None if "/" in title else 1
+            file.with_suffix(".json").write_text(json.dumps(record, indent=indent), encoding="utf-8")
             print(f"{title}: {file.stat().st_size} bytes")
+    if failed:
+        sys.exit(f"Not written: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -148,6 +148,55 @@ def test_initialisation_by_data(folder: Path, tmp_path: Path) -> None:
     assert type(model).load(tmp_path / "again.pt").embeddings.peft_config.rank_pattern == ranks
 
 
+def assert_plain_peft_agrees(model: Any, folder: Path, adapter: Path) -> None:
+    """What ``save_adapter`` writes does the same around the published transformer."""
+    from transformers import AutoModel
+
+    model.embeddings.save_adapter(adapter)
+    written = peft.PeftConfig.from_pretrained(str(adapter))
+    assert written.init_lora_weights is True
+    assert written.r == 2 * model.embeddings.peft_config.r
+    base = AutoModel.from_pretrained(folder, dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(base, str(adapter)).eval()
+    inputs = model.embeddings.prepare_tensors(sentences())
+    inputs = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        expected = model.embeddings.model(**inputs).last_hidden_state
+        torch.testing.assert_close(theirs(**inputs).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lora_alpha": 12},
+        {"use_rslora": True, "rank_pattern": {"value": 3}, "alpha_pattern": {"value": 6, "query": 2}},
+        {"modules_to_save": ["pooler"]},
+    ],
+)
+def test_adapters_of_a_randomised_initialisation_are_written_as_plain_lora(
+    folder: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    config = {"peft_type": "LORA", **LORA, "init_lora_weights": "pissa_niter_4", **options}
+    model = build("classifier", folder, config, use_context_separator=False)
+    train(model)
+    assert_plain_peft_agrees(model, folder, tmp_path / "adapter")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_that_are_no_plain_lora_say_so(folder: Path, tmp_path: Path) -> None:
+    config = {"peft_type": "LORA", **LORA, "init_lora_weights": "pissa_niter_4"}
+    model = build("classifier", folder, config, use_context_separator=False)
+    layer = model.embeddings.base_model().encoder.layer[0].attention.self.query.base_layer
+    with torch.no_grad():
+        layer.weight.add_(0.1 * torch.randn_like(layer.weight))  # as LoftQ does, whose change has full rank
+    with pytest.raises(ValueError, match=r"differs by more than rank 4.*adapters_only=True"):
+        model.embeddings.save_adapter(tmp_path / "adapter")
+    model.embeddings.base_model_name = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"nowhere"):
+        model.embeddings.save_adapter(tmp_path / "adapter")
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("method", ["corda", "lora_ga"])
 def test_initialisation_by_data_that_changes_the_base(folder: Path, tmp_path: Path, method: str) -> None:
@@ -178,8 +227,7 @@ def test_initialisation_by_data_that_changes_the_base(folder: Path, tmp_path: Pa
     after = model.embeddings.base_model().encoder.layer[0].attention.self.query.base_layer.weight
     assert not torch.equal(before, after)
     round_trips(model, tmp_path)
-    with pytest.raises(ValueError, match="adapters_only=True"):
-        model.embeddings.save_adapter(tmp_path / "adapter")
+    assert_plain_peft_agrees(model, folder, tmp_path / "adapter")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="LoftQ works with a GPU")

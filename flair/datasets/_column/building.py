@@ -66,13 +66,17 @@ class SentenceBuilder:
         return sentence
 
     def _label_tokens(self, tokens: list[Token], rows: Rows) -> None:
+        """Labels in the order of the columns: the first one is what ``token.tag`` gives."""
         columns = [(name, rows.labels[column]) for column, name in self.layout.token_columns.items()]
+        before = len(columns) if rows.features is None else self.layout.token_columns_before_features()
         for i, token in enumerate(tokens):
-            for name, values in columns:
+            for name, values in columns[:before]:
                 self._label(token, name, values[i])
             if rows.features is not None:
                 for name, value in rows.features[i]:
                     self._label(token, name, value)
+                for name, values in columns[before:]:
+                    self._label(token, name, values[i])
 
     def _label(self, part: Token | Span | Relation, label_type: str, value: str) -> None:
         value = self.label_name_map.get(value, value)

@@ -65,6 +65,12 @@ class ColumnLayout:
                 self.span_columns = self._in_order(self.span_columns)
                 self.token_columns = self._in_order(self.token_columns)
 
+    def token_columns_before_features(self) -> int:
+        """How many of the columns with labels of tokens stand in front of the first column of features."""
+        order = list(self.names)
+        first = min(order.index(column) for column in self.features)
+        return sum(order.index(column) < first for column in self.token_columns)
+
     def _in_order(self, columns: Iterable[int]) -> dict[int, str]:
         wanted = set(columns)
         return {column: name for column, name in self.names.items() if column in wanted}

@@ -41,13 +41,13 @@ class DocumentLMEmbeddings(DocumentEmbeddings):
         self.static_embeddings = False
         for position, embedding in enumerate(flair_embeddings):
             self.add_module(f"lm_embedding_{position}", embedding)
-        self.__embedding_length = sum(embedding.embedding_length for embedding in flair_embeddings)
+        self._embedding_length = sum(embedding.embedding_length for embedding in flair_embeddings)
         self.to(_runtime.device)
         self.eval()
 
     @property
     def embedding_length(self) -> int:
-        return self.__embedding_length
+        return self._embedding_length
 
     def get_names(self) -> list[str]:
         """The names of the language models: each stores a vector of its own on a sentence."""

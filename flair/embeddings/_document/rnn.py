@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import torch
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from flair import _runtime
 from flair.embeddings._document._base import TokenBasedDocumentEmbeddings, stack
 from flair.embeddings.base import TokenEmbeddings, load_embeddings, register_embeddings
 from flair.nn.dropout import LockedDropout, WordDropout
+from flair.nn.recurrent import run_padded
 
 
 @register_embeddings
@@ -83,8 +83,7 @@ class DocumentRNNEmbeddings(TokenBasedDocumentEmbeddings):
             tokens = self.word_dropout(tokens)
         if self.reproject_words:
             tokens = self.word_reprojection_map(tokens)
-        packed = pack_padded_sequence(tokens, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True)
+        outputs = run_padded(self.rnn, tokens, lengths.cpu())
         for dropout in (self.dropout, self.locked_dropout):
             if dropout is not None:
                 outputs = dropout(outputs)

@@ -38,13 +38,12 @@ class SentenceTransformerDocumentEmbeddings(DocumentEmbeddings):
         self.model = sentence_transformer(
             self.model_name, cache_folder=str(_runtime.cache_root / "embeddings" / "sentence-transformer")
         )
-        self.__embedding_length = int(self.model.get_sentence_embedding_dimension())
         self.to(_runtime.device)
         self.eval()
 
     @property
     def embedding_length(self) -> int:
-        return self.__embedding_length
+        return int(self.model.get_sentence_embedding_dimension())
 
     def encode_documents(self, sentences: list[Any]) -> torch.Tensor:
         if self._everything_embedded(sentences):  # kept from an earlier epoch: the model is never trained

@@ -68,6 +68,14 @@ class MuseCrosslingualEmbeddings(RowEmbeddings):
             return torch.zeros(0, LENGTH, dtype=self.dtype, device=_runtime.device)
         return torch.stack(vectors).to(self.dtype)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled instance, also of released versions, which keep tables as objects of gensim."""
+        super().__setstate__(state)
+        self.language_embeddings = {
+            language: table if isinstance(table, tuple) else (dict(table.key_to_index), np.asarray(table.vectors))
+            for language, table in self.language_embeddings.items()
+        }
+
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> MuseCrosslingualEmbeddings:
         return cls()

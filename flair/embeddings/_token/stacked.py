@@ -93,9 +93,28 @@ class StackedEmbeddings(TokenEmbeddings):
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> StackedEmbeddings:
         members: list[Embeddings] = [load_embeddings(member) for member in params["embeddings"]]
-        # Names come with the prefix they were saved with, but not every class stores its name.
+        for member, name in zip(members, params.get("names") or _names(members, params["embeddings"]), strict=True):
+            member.name = name
         distinct = len({member.name for member in members}) == len(members)
         return cls(embeddings=members, overwrite_names=not distinct)  # type: ignore[arg-type]
 
     def to_params(self) -> dict[str, Any]:
-        return {"embeddings": [embedding.save_embeddings(use_state_dict=False) for embedding in self.embeddings]}
+        return {
+            "embeddings": [embedding.save_embeddings(use_state_dict=False) for embedding in self.embeddings],
+            "names": [embedding.name for embedding in self.embeddings],
+        }
+
+
+def _names(members: list[Embeddings], saved: list[dict[str, Any]]) -> list[str]:
+    """The names that members had when a released version saved them: they decide on the order of the vectors.
+
+    Some classes store their name, with the prefix that the stack had given it; others (one-hot, hash, pooled, ...)
+    do not. Those get the prefix back, unless the stored names show that the stack gave none.
+    """
+    stored = [str(params["name"]).startswith(f"{place}-") for place, params in enumerate(saved) if "name" in params]
+    if not all(stored):
+        return [member.name for member in members]
+    return [
+        member.name if "name" in params else f"{place}-{member.name}"
+        for place, (member, params) in enumerate(zip(members, saved, strict=True))
+    ]

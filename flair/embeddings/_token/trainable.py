@@ -81,7 +81,7 @@ class OneHotEmbeddings(RowEmbeddings):
             "vocab_dictionary": self.vocab_dictionary,
             "field": self.field,
             "embedding_length": self.__embedding_length,
-            "stable": self.stable,
+            "stable": self.layer_norm is not None,
         }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import torch
 
 from flair import _runtime
 from flair.embeddings._transformer.peft_config import checked, config_from_dict, installed_peft
+from flair.embeddings._transformer.plain_lora import as_plain_lora
 
 CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
 
 _UNREPEATABLE = ("pissa_niter", "lora_ga", "corda", "loftq")
 """Initialisations of LoRA that change the base weights by chance or by data: the configuration cannot repeat them."""
@@ -107,28 +109,54 @@ def _without_head(
     return {f"base_model.model.{k.removeprefix(inner)}": v for k, v in weights.items() if k.startswith(inner)}
 
 
-def can_be_exported(config: Any) -> bool:
-    """Whether an adapter's own weights and configuration say all about it."""
+def can_be_repeated(config: Any) -> bool:
+    """Whether an adapter's configuration says what its initialisation did to the base weights."""
     return not str(getattr(config, "init_lora_weights", "")).startswith(_UNREPEATABLE)
 
 
-def write_adapter(model: Any, name: str, folder: str | Path) -> None:
+def write_adapter(
+    model: Any, name: str, folder: str | Path, published: Callable[[], Mapping[str, torch.Tensor]]
+) -> None:
     """Write one adapter of a wrapped model.
+
+    Args:
+        model: the wrapped transformer.
+        name: the adapter.
+        folder: where to; made if it is not there.
+        published: gives the base weights as they were before. Only called for adapters that changed them in a way that
+            their configuration cannot repeat: these are written as plain LoRA of twice the rank.
 
     Raises:
         ValueError: the adapter has changed the base weights in a way that the format cannot tell.
     """
     config = model.peft_config[name]
-    if not can_be_exported(config):
-        raise ValueError(
-            f"The adapter {name!r} was initialised by {config.init_lora_weights!r}, which changed the transformer's "
-            f"own weights; an adapter folder cannot hold that. Save the model: model.save(path, adapters_only=True)."
-        )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
-        model.save_pretrained(scratch, selected_adapters=[name], save_embedding_layers=False)
-        written = Path(scratch) if name == "default" else Path(scratch) / name
+        written = Path(scratch)
+        if can_be_repeated(config):
+            model.save_pretrained(scratch, selected_adapters=[name], save_embedding_layers=False)
+            written = written if name == "default" else written / name
+        else:
+            _write_plain_lora(model, name, written, published)
         for file in written.iterdir():
             if file.is_file():
                 file.replace(target / file.name)
+
+
+def _write_plain_lora(model: Any, name: str, folder: Path, published: Callable[[], Mapping[str, torch.Tensor]]) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    tensors = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    try:
+        config, plain = as_plain_lora(model, name, tensors, published())
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"The adapter {name!r} was initialised by {model.peft_config[name].init_lora_weights!r}, which changed the "
+            f"transformer's own weights, and cannot be written as a plain LoRA: {error}. "
+            f"Save the model: model.save(path, adapters_only=True)."
+        ) from error
+    save_file({key: tensor.cpu() for key, tensor in plain.items()}, folder / WEIGHTS, metadata={"format": "pt"})
+    config.inference_mode = True
+    config.save_pretrained(str(folder))

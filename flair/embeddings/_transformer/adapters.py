@@ -13,7 +13,8 @@ import torch
 
 from flair import _runtime
 from flair.checkpoint.renames import COMPUTED, fit_names, is_plain_transformer, plain_name
-from flair.embeddings._transformer.adapter_files import can_be_exported, fill_adapter, read_config, write_adapter
+from flair.embeddings._transformer.adapter_files import can_be_repeated, fill_adapter, read_config, write_adapter
+from flair.embeddings._transformer.loading import load_config, load_model
 from flair.embeddings._transformer.peft_config import (
     ACROSS_POSITIONS,
     PREPENDING,
@@ -38,6 +39,7 @@ class AdapterMixin:
 
     if TYPE_CHECKING:
         model: Any
+        base_model_name: str
         stride: int
         training: bool
         _weights_missing: bool
@@ -80,6 +82,11 @@ class AdapterMixin:
             learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
             if config.is_prompt_learning:
                 fit_prompt(config, self.base_model())
+            if getattr(config, "init_lora_weights", None) == "loftq" and not torch.cuda.is_available():
+                raise ValueError(
+                    "init_lora_weights='loftq' quantises base weights on a CUDA device, and there is none. Adapters "
+                    "initialised elsewhere load here; to start one, use another initialisation (True, 'pissa', ...)."
+                )
             try:
                 with _without_false_alarms():
                     if is_wrapped(self.model):
@@ -326,24 +333,34 @@ class AdapterMixin:
     def save_adapter(self, path: Union[str, Path], adapter_name: Optional[str] = None) -> None:
         """Write one adapter to a folder in peft's format (the active one by default).
 
-        Only the adapter is written, not the embedding matrix that holds the [FLERT] token.
+        Only the adapter is written, not the embedding matrix that holds the [FLERT] token. One whose initialisation
+        changed the base weights by chance or by data (``pissa_niter_*``, LoRA-GA, CorDA) is written as a plain LoRA of
+        twice the rank, for the transformer as it was published.
 
         Raises:
-            ValueError: no such adapter, or one that has changed the base weights irreproducibly (``pissa_niter_*``,
-                LoRA-GA, CorDA, LoftQ).
+            ValueError: no such adapter, or one that changed the base weights and cannot be written so (LoftQ; or the
+                published transformer is not to be found).
         """
         self._materialise()
         name = adapter_name or next(iter(self.active_adapters()), None)
         self._check_known(name)
-        write_adapter(self.model, str(name), path)
+        write_adapter(self.model, str(name), path, self._published_weights)
 
     def _write_adapters(self, folder: Path) -> None:
         """Every adapter into a folder of its name."""
         for name, config in self.model.peft_config.items():
-            if can_be_exported(config):
-                write_adapter(self.model, name, folder / name)
+            if can_be_repeated(config):
+                write_adapter(self.model, name, folder / name, self._published_weights)
             else:
-                _runtime.logger.info(f"The adapter {name!r} changed the base weights: no adapter folder can hold that.")
+                _runtime.logger.info(
+                    f"The adapter {name!r} changed the base weights: {folder.name}/ does not have it by itself. For "
+                    f"plain peft, write it with save_adapter."
+                )
+
+    def _published_weights(self) -> dict[str, torch.Tensor]:
+        """The transformer's weights before any adapter, from where the transformer came from."""
+        name = self.base_model_name
+        return load_model(name, load_config(name), "auto").state_dict()
 
     def disable_adapters(self) -> None:
         """Compute with the bare transformer until :meth:`enable_adapters`."""

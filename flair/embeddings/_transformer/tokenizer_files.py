@@ -114,7 +114,7 @@ def load_image_processor(name: str, model_type: str, **options: Any) -> Any:
 
 
 def image_processor_from_bytes(data: BytesIO | bytes | None) -> Any:
-    """The image processor in a zip from :func:`pack`; files of released versions name it a feature extractor."""
+    """The image processor in a zip from :func:`pack`; older libraries called it a feature extractor, in two places."""
     if data is None:
         return None
     from transformers import AutoImageProcessor
@@ -125,7 +125,8 @@ def image_processor_from_bytes(data: BytesIO | bytes | None) -> Any:
         if config.exists():
             values = json.loads(config.read_text())
             old_name = values.pop("feature_extractor_type", None)
-            if old_name and "image_processor_type" not in values:
-                values["image_processor_type"] = old_name.replace(*_RENAMED_PROCESSORS)
+            name = values.get("image_processor_type") or old_name
+            if name:
+                values["image_processor_type"] = name.replace(*_RENAMED_PROCESSORS)
             config.write_text(json.dumps(values))
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
