@@ -22,8 +22,7 @@ from flair.nn.recurrent import create_recurrent_layer
 CHARACTERS_PER_RUN = 16_384
 """Characters of all texts of a batch that one recurrent run covers at most; bounds memory, changes no result."""
 COST_OF_A_RUN = 64
-"""In characters: as long as a run's start takes, for which the kernel rearranges the weights (measured for LSTMs of 1024
-units on a CPU)."""
+"""In characters: what a run takes to start, rearranging the weights. Measured on a CPU, for LSTMs of 1024 units."""
 
 
 class LanguageModel(torch.nn.Module):
