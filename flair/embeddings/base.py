@@ -55,7 +55,7 @@ class Embeddings(torch.nn.Module, Generic[DT]):
         return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
 
     def _remember_dtype(self) -> None:
-        """Called by the constructors of embeddings that hold no weights: keep the type ``half()`` or ``to`` asked for."""
+        """Called by constructors of embeddings that hold no weights: keep the type ``half()`` or ``to`` asks for."""
         self.register_buffer("_dtype_marker", torch.empty(0), persistent=False)
 
     def embed(self, data_points: Union[DT, list[DT]]) -> list[DT]:
