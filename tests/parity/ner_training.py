@@ -2,14 +2,19 @@
 
     FLAIR_REFERENCE_PYTHON=<interpreter with the released package and peft> python tests/parity/ner_training.py
 
-Both packages train on resources/tasks/everyday_entities with the same settings and seeds, each run in a process of
-its own, one after the other: "lora", a transformer with LoRA (all-MiniLM-L6-v2), and "flair", an LSTM with CRF on Flair
-embeddings, whose two character language models the released package trains first, on the text of resources/tasks. The
-means of the test micro-F1 may differ by one point. Seconds per epoch are printed beside it; nothing is asked of them.
+Both packages train on resources/tasks/everyday_entities with the same settings and seeds, each run in a process of its
+own, one after the other:
 
-Each epoch starts from a seed of its own, since the released package draws random numbers while it evaluates and this
-one does not. Thereby batches and dropout outside the transformer are the same in both, and "flair" learns the same from
-epoch to epoch. In "lora" the adapters' first weights and the dropout inside the transformer still differ.
+    lora          a transformer (all-MiniLM-L6-v2) with LoRA, its adapters starting alike, without dropout inside it
+    lora-dropout  the same with dropout, and adapters as peft starts them
+    flair         an LSTM with CRF on Flair embeddings; the released package first trains their two character language
+                  models, on the text of resources/tasks
+
+The means of the test micro-F1 may differ by one point and by what chance explains: two standard errors of the
+differences between runs with the same seed. In "lora" and "flair" that is next to nothing, as both packages then draw
+the same random numbers. They do if each epoch starts from a seed of its own (the released package also draws some while
+it evaluates, this one does not). In "lora-dropout" single runs differ by several points either way, as do runs of one
+package with two seeds: the test part has 100 sentences. Seconds per epoch are printed; nothing is asked of them.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any, Optional
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,9 +41,11 @@ CHARACTERS: dict[str, Any] = {"hidden_size": 128, "nlayers": 1, "embedding_size"
 CHARACTER_TRAINING: dict[str, Any] = {
     "sequence_length": 40, "mini_batch_size": 10, "learning_rate": 10, "max_epochs": 12, "num_workers": 0,
 }  # fmt: skip
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": ["query", "key", "value", "dense"]}
 TRAINING: dict[str, dict[str, Any]] = {
-    "lora": {"method": "fine_tune", "learning_rate": 1e-3, "mini_batch_size": 16, "max_epochs": 10},
+    "lora": {"method": "fine_tune", "learning_rate": 1e-3, "mini_batch_size": 16, "max_epochs": 8},
+    "lora-dropout": {"method": "fine_tune", "learning_rate": 1e-3, "mini_batch_size": 16, "max_epochs": 8},
     "flair": {"method": "train", "learning_rate": 0.1, "mini_batch_size": 8, "max_epochs": 20},
 }
 """Setting -> how to train."""
@@ -85,16 +92,28 @@ def write_text(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(requests(part) + entities(part), encoding="utf-8")
 
 
-def lora_tagger(folder: Path, transformer: str, tags: Any) -> Any:
+def dropout_tagger(folder: Path, transformer: str, tags: Any, **embedding: Any) -> Any:
     from peft import LoraConfig
 
     from flair.embeddings import TransformerWordEmbeddings
     from flair.models import SequenceTagger
 
-    embeddings = TransformerWordEmbeddings(transformer, fine_tune=True, peft_config=LoraConfig(**LORA))
-    return SequenceTagger(
-        embeddings, tags, "ner", use_crf=False, use_rnn=False, reproject_embeddings=False
-    )  # fmt: skip
+    embeddings = TransformerWordEmbeddings(transformer, fine_tune=True, peft_config=LoraConfig(**LORA), **embedding)
+    return SequenceTagger(embeddings, tags, "ner", use_crf=False, use_rnn=False, reproject_embeddings=False)
+
+
+def lora_tagger(folder: Path, transformer: str, tags: Any) -> Any:
+    import torch
+
+    model = dropout_tagger(folder, transformer, tags, transformers_config_kwargs=NO_DROPOUT)
+    # Reading a transformer takes another number of random numbers in each version of transformers.
+    torch.manual_seed(torch.initial_seed())
+    model.linear.reset_parameters()
+    with torch.no_grad():
+        for name, weight in sorted(model.named_parameters()):
+            if ".lora_A." in name:
+                weight.uniform_(-(weight.size(1) ** -0.5), weight.size(1) ** -0.5)
+    return model
 
 
 def flair_tagger(folder: Path, transformer: str, tags: Any) -> Any:
@@ -106,7 +125,11 @@ def flair_tagger(folder: Path, transformer: str, tags: Any) -> Any:
     return SequenceTagger(embeddings, tags, "ner", hidden_size=64, use_crf=True)
 
 
-TAGGERS: dict[str, Callable[[Path, str, Any], Any]] = {"lora": lora_tagger, "flair": flair_tagger}
+TAGGERS: dict[str, Callable[[Path, str, Any], Any]] = {
+    "lora": lora_tagger,
+    "lora-dropout": dropout_tagger,
+    "flair": flair_tagger,
+}
 
 
 def run(folder: Path, out: Path, transformer: str, setting: str, seed: int, changes: dict[str, Any]) -> None:
@@ -179,7 +202,7 @@ def process(python: str, arguments: list[str], folder: Path) -> None:
 
 
 def compare(arguments: argparse.Namespace, interpreters: dict[str, str]) -> int:
-    """Train everything, print the tables; the exit status is 1 where the means differ by more than :data:`ALLOWED`."""
+    """Train everything, print the tables; the exit status is 1 where the means differ by more than is allowed."""
     transformer = arguments.model or minilm_folder()
     outcome: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -204,24 +227,24 @@ def compare(arguments: argparse.Namespace, interpreters: dict[str, str]) -> int:
     if arguments.out:
         arguments.out.write_text(json.dumps(outcome))
     failed = [setting for setting, results in outcome.items() if not agree(setting, results, arguments.seeds)]
-    print(f"Test F1 differs in: {', '.join(failed)}" if failed else f"Test F1 agrees within {ALLOWED:g} point.")
+    print(f"\nTest F1 differs in: {', '.join(failed)}" if failed else "\nBoth packages learn as well.")
     return 1 if failed else 0
 
 
 def agree(setting: str, results: dict[str, list[dict[str, Any]]], seeds: list[int]) -> bool:
     """Print the table of one setting; whether the means are close enough."""
     header = "".join(f"{f'seed {seed}':>9}" for seed in seeds)
-    print(f"\n{setting + ', test F1':20}{header}{'mean':>9}{'s/epoch':>9}")
-    means = {}
+    print(f"\n{setting + ', test F1':24}{header}{'mean':>9}{'s/epoch':>9}")
     for package, runs in results.items():
-        means[package] = mean(run["f1"] for run in runs)
         scores = "".join(f"{run['f1']:9.2f}" for run in runs)
         seconds = median(second for run in runs for second in run["seconds"])
-        print(f"{package:20}{scores}{means[package]:9.2f}{seconds:9.2f}")
+        print(f"{package:24}{scores}{mean(run['f1'] for run in runs):9.2f}{seconds:9.2f}")
     differences = [own["f1"] - their["f1"] for own, their in zip(results["ours"], results["released"])]
-    difference = means["ours"] - means["released"]
-    print(f"{'difference':20}{''.join(f'{value:+9.2f}' for value in differences)}{difference:+9.2f}")
-    return abs(difference) <= ALLOWED
+    error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+    difference = mean(differences)
+    scores = "".join(f"{value:+9.2f}" for value in differences)
+    print(f"{'difference':24}{scores}{difference:+9.2f}  (standard error {error:.2f})")
+    return abs(difference) <= ALLOWED + 2 * error
 
 
 def main(argv: Optional[list[str]] = None) -> int:
