@@ -62,7 +62,17 @@ def read_corpus() -> Corpus:
     return ClassificationCorpus(CORPUS, label_type=LABEL_TYPE, memory_mode="full")
 
 
-def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epochs: int) -> Run:
+def train(
+    name: str,
+    corpus: Corpus,
+    base: str,
+    output: Path,
+    *,
+    lora: bool,
+    epochs: int,
+    dtype: str = "float32",
+    seed: int = 1,
+) -> Run:
     """Train one classifier from scratch on the base model.
 
     Args:
@@ -72,13 +82,15 @@ def train(name: str, corpus: Corpus, base: str, output: Path, *, lora: bool, epo
         output: where to write.
         lora: train low-rank adapters beside frozen weights; False trains all weights.
         epochs: how often to go through the corpus.
+        dtype: the floating-point type of the model. Updates of 16-bit weights are made in float32.
+        seed: for the first weights, the order of sentences, and dropout.
     """
     from peft import LoraConfig
 
-    flair.set_seed(1)
+    flair.set_seed(seed)
     adapters = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules=["query", "key", "value", "dense"])
     embeddings = TransformerDocumentEmbeddings(
-        base, fine_tune=True, cls_pooling="mean", peft_config=adapters if lora else None
+        base, fine_tune=True, cls_pooling="mean", peft_config=adapters if lora else None, dtype=dtype
     )
     dictionary = corpus.make_label_dictionary(LABEL_TYPE)
     model = TextClassifier(embeddings, label_dictionary=dictionary, label_type=LABEL_TYPE)
@@ -153,13 +165,13 @@ def size(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-def demo(base: str, output: Path, epochs: int) -> int:
-    """The whole demonstration; returns the exit status."""
+def demo(base: str, output: Path, **settings: Any) -> int:
+    """The whole demonstration, with the settings of :func:`train`; returns the exit status."""
     started = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)
     corpus = read_corpus()
-    lora = train("LoRA", corpus, base, output, lora=True, epochs=epochs)
-    full = train("full fine-tuning", corpus, base, output, lora=False, epochs=epochs)
+    lora = train("LoRA", corpus, base, output, lora=True, **settings)
+    full = train("full fine-tuning", corpus, base, output, lora=False, **settings)
     draw([lora, full], output / "training-curves.png")
 
     files = {"whole model": output / "lora.pt", "adapters only": output / "lora-adapter.pt"}
@@ -202,6 +214,13 @@ def main() -> int:
         "--output", type=Path, default=Path("demo-output"), help="where to write (default: demo-output)"
     )
     parser.add_argument("--epochs", type=int, default=4, help="how often to go through the corpus (default: 4)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="type of the models' numbers (default: float32)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="where random numbers start (default: 1)")
     parser.add_argument("--predict", type=Path, metavar="MODEL", help="only print a saved model's test scores as JSON")
     options = parser.parse_args()
     # peft asks transformers for an attribute that has a new name there.
@@ -210,7 +229,8 @@ def main() -> int:
         flair.logger.setLevel("ERROR")
         print(json.dumps(predict(TextClassifier.load(options.predict), read_corpus())))
         return 0
-    return demo(options.model or minilm_folder(), options.output, options.epochs)
+    base = options.model or minilm_folder()
+    return demo(base, options.output, epochs=options.epochs, dtype=options.dtype, seed=options.seed)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,46 @@ def test_learns(options):
     assert result.main_score == 1.0
 
 
+@pytest.mark.parametrize("options", VARIANTS)
+def test_dropout_does_not_depend_on_the_order_of_a_batch(options):
+    model = tagger(**options).train()
+    batch = [sentence for sentence in sentences() if len(sentence)]
+    losses = []
+    for order in (batch, batch[::-1]):
+        torch.manual_seed(5)
+        losses.append(float(model.forward_loss(order)[0].detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.manual_seed(6)
+    assert float(model.forward_loss(batch)[0].detach()) != pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"use_rnn": True}, ["dropout", "word_dropout", "locked_dropout", "rnn", "dropout", "locked_dropout"]),
+        (
+            {"use_rnn": False, "use_crf": True},
+            ["dropout", "word_dropout", "locked_dropout", "embedding2nn", "dropout", "locked_dropout"],
+        ),
+        (
+            {"use_rnn": False, "use_crf": False},
+            ["dropout", "locked_dropout", "embedding2nn", "dropout", "locked_dropout"],
+        ),
+    ],
+)
+def test_where_dropout_applies(options, expected):
+    """As in released versions: twice, and words are dropped only where an RNN or a CRF sees their neighbours."""
+    reproject = not options["use_rnn"]
+    model = tagger(dropout=0.2, word_dropout=0.3, reproject_embeddings=reproject, **options).train()
+    assert model.use_word_dropout == (0.3 if "word_dropout" in expected else 0.0)
+    applied = []
+    for name, layer in model.named_children():
+        if name in expected:
+            layer.register_forward_hook(lambda *_, name=name: applied.append(name))
+    model.forward_loss(sentences())
+    assert applied == expected
+
+
 def test_initial_state_is_used():
     model = tagger(train_initial_hidden_state=True).eval()
     before = float(model.forward_loss(sentences())[0])

@@ -84,7 +84,7 @@ class SequenceTagger(Classifier[Sentence]):
             use_crf: score tag sequences with a CRF instead of each tag on its own.
             reproject_embeddings: put a linear layer between embeddings and what follows.
             dropout: share of dimensions dropped in training.
-            word_dropout: share of whole token vectors dropped in training.
+            word_dropout: share of whole token vectors dropped in training; no effect with neither RNN nor CRF.
             locked_dropout: share of dimensions dropped in training for all tokens of a sentence at once.
             train_initial_hidden_state: learn the state the recurrent network starts from.
             loss_weights: tag -> weight in the loss (1 for tags not named); without effect on a CRF.
@@ -104,6 +104,9 @@ class SequenceTagger(Classifier[Sentence]):
         self.hidden_size = hidden_size if rnn is None else rnn.hidden_size
         self.reproject_embeddings = reproject_embeddings
         self.train_initial_hidden_state = train_initial_hidden_state
+        if not use_rnn and not use_crf:
+            # Each tag depends on the token's own vector alone, so a dropped word teaches its decoder only noise.
+            word_dropout = 0.0
         self.use_dropout, self.use_word_dropout, self.use_locked_dropout = dropout, word_dropout, locked_dropout
 
         if init_from_state_dict:
@@ -262,9 +265,10 @@ class SequenceTagger(Classifier[Sentence]):
                 vectors = self.embedding2nn(vectors)
         if self.use_rnn:
             vectors = self._run_rnn(vectors, lengths.cpu())
-            for layer in (self.dropout, self.locked_dropout):
-                if layer is not None:
-                    vectors = layer(vectors)
+        # A second time also without an RNN, as in released versions: what was tuned for them trains alike.
+        for layer in (self.dropout, self.locked_dropout):
+            if layer is not None:
+                vectors = layer(vectors)
         return self.linear(vectors)
 
     def _run_rnn(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -291,7 +295,8 @@ class SequenceTagger(Classifier[Sentence]):
     # --- loss ---
 
     def forward_loss(self, sentences: list[Sentence]) -> tuple[torch.Tensor, int]:
-        # The order matters to embeddings that take sentences without neighbours for each other's context.
+        # Longest first, as in released versions: a seed draws the same dropout for a sentence there and here, and
+        # embeddings that take sentences without neighbours for each other's context see the same ones.
         sentences = sorted((sentence for sentence in sentences if len(sentence) > 0), key=len, reverse=True)
         if not sentences:
             return torch.tensor(0.0, requires_grad=True, device=_runtime.device), 1

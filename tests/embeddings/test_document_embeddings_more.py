@@ -10,7 +10,9 @@ import torch
 
 from flair.data import Dictionary, Sentence
 from flair.embeddings import (
+    DocumentCNNEmbeddings,
     DocumentLMEmbeddings,
+    DocumentRNNEmbeddings,
     DocumentTFIDFEmbeddings,
     FlairEmbeddings,
     SentenceTransformerDocumentEmbeddings,
@@ -113,3 +115,28 @@ def test_missing_library_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(ImportError, match="sentence-transformers"):
         SentenceTransformerDocumentEmbeddings()
+
+
+BEFORE = ["dropout", "locked_dropout", "word_dropout", "word_reprojection_map"]
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (
+            lambda **rates: DocumentRNNEmbeddings(language_models(), hidden_size=4, **rates),
+            ["dropout", "locked_dropout"],
+        ),
+        (lambda **rates: DocumentCNNEmbeddings(language_models(), kernels=((3, 2),), **rates), ["dropout"]),
+    ],
+    ids=["rnn", "cnn"],
+)
+def test_dropout_applies_to_words_and_to_the_result(made, expected):
+    """As in released versions; a CNN's result has no time axis that a mask could be locked along."""
+    model = made(dropout=0.2, word_dropout=0.3, locked_dropout=0.4).train()
+    applied = []
+    for name, layer in model.named_children():
+        if name in BEFORE:
+            layer.register_forward_hook(lambda *_, name=name: applied.append(name))
+    model.embed([Sentence(text) for text in TEXTS])
+    assert applied == BEFORE + expected

@@ -11,7 +11,8 @@ import torch
 import flair
 from flair.data import Dictionary, Sentence
 from flair.embeddings import TransformerDocumentEmbeddings, TransformerWordEmbeddings
-from flair.models import SequenceTagger, TextClassifier
+from flair.models import SequenceTagger, TextClassifier, TokenClassifier
+from flair.nn import DefaultClassifier
 
 QV: dict[str, Any] = {"target_modules": ["query", "value"]}
 
@@ -64,7 +65,10 @@ TAGGERS: dict[str, dict[str, Any]] = {
     "rnn": {"use_crf": False, "use_rnn": True, "hidden_size": 6},
     "linear": {"use_crf": False, "use_rnn": False, "reproject_embeddings": False},
 }
-"""Kinds of taggers -> constructor arguments."""
+"""Kinds of sequence taggers -> constructor arguments."""
+
+KINDS = ("classifier", "token classifier", *TAGGERS)
+"""What :func:`build` can build."""
 
 TEXTS = [
     "the quick brown fox jumps over the lazy dog",
@@ -98,7 +102,7 @@ def dictionary(*names: str, spans: bool = False) -> Dictionary:
 
 
 def build(kind: str, folder: str | Path, config: Any, dtype: str | None = None, **embedding: Any) -> Any:
-    """A "classifier", or a tagger of one of the kinds in :data:`TAGGERS`, without dropout."""
+    """A model of one of the :data:`KINDS`, without dropout."""
     flair.set_seed(3)
     options = {"peft_config": config, "dtype": dtype, "fine_tune": True, **embedding}
     if kind == "classifier":
@@ -107,6 +111,8 @@ def build(kind: str, folder: str | Path, config: Any, dtype: str | None = None, 
     embeddings = TransformerWordEmbeddings(str(folder), **options)
     tags = dictionary("PER", "LOC", spans=True)
     off = {"dropout": 0.0, "word_dropout": 0.0, "locked_dropout": 0.0}
+    if kind == "token classifier":
+        return TokenClassifier(embeddings, tags, "ner", **off)
     return SequenceTagger(embeddings, tags, "ner", **off, **TAGGERS[kind])
 
 
@@ -134,11 +140,12 @@ def train(model: Any, steps: int = 2) -> None:
 
 def logits(model: Any) -> torch.Tensor:
     """All scores of the test sentences in one tensor."""
-    points = sentences()
+    batch = sentences()
     with torch.no_grad():
-        if isinstance(model, TextClassifier):
-            return model._decode(model._vectors(points, points, False), points)
-        features = model._features(points)
+        if isinstance(model, DefaultClassifier):
+            points = [point for sentence in batch for point in model._get_data_points_from_sentence(sentence)]
+            return model._decode(model._vectors(batch, points, False), points)
+        features = model._features(batch)
         return features[0] if isinstance(features, tuple) else features
 
 

@@ -1,7 +1,7 @@
 """Every PEFT method survives saving to the bit: each model class, dtype and form of file.
 
 Adapted models of each kind are trained, saved in all three forms, loaded and compared. The suite runs all methods on
-text classifiers and some on taggers; FLAIR_TEST_FULL=1 runs the whole product (about four times as long).
+text classifiers and some on models of tokens; FLAIR_TEST_FULL=1 runs the whole product (about four times as long).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.embeddings.tiny_transformers import make_model_folder
-from tests.peft.adapted import METHODS, TAGGERS, assert_equal, build, config_of, logits, train, trainable
+from tests.peft.adapted import KINDS, METHODS, assert_equal, build, config_of, logits, train, trainable
 
 pytest.importorskip("peft")
 
@@ -21,14 +21,16 @@ FULL = os.environ.get("FLAIR_TEST_FULL", "") not in ("", "0")
 FORMS = {"file": ("model.pt", False), "folder": ("model", False), "adapters": ("adapters.pt", True)}
 NOISE = {"GLORA": 1e-4}
 """Methods whose own computation is not repeatable to the bit."""
-ON_TAGGERS = (None, "LORA", "PROMPT_TUNING", "VERA")
+ON_TOKENS = (None, "LORA", "PROMPT_TUNING", "VERA")
+IN_BOTH_DTYPES = ("token classifier", "crf")
+"""Of the models of tokens, those that also run in bfloat16 by default: one of each class."""
 
 CASES = [
-    pytest.param(kind, method, dtype, id=f"{kind}-{method or 'none'}-{dtype}")
-    for kind in ("classifier", *TAGGERS)
+    pytest.param(kind, method, dtype, id=f"{kind.replace(' ', '-')}-{method or 'none'}-{dtype}")
+    for kind in KINDS
     for method in (None, *METHODS)
     for dtype in ("float32", "bfloat16")
-    if FULL or kind == "classifier" or (method in ON_TAGGERS and (kind == "crf" or dtype == "float32"))
+    if FULL or kind == "classifier" or (method in ON_TOKENS and (dtype == "float32" or kind in IN_BOTH_DTYPES))
 ]
 
 

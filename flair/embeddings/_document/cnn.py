@@ -36,9 +36,9 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
             kernels: pairs (number of filters, tokens a filter spans).
             reproject_words: map token vectors linearly first.
             reproject_words_dimension: target size of that map; default is the size of the token vectors.
-            dropout: on the result.
+            dropout: share of dimensions dropped, both of the token vectors and of the result.
             word_dropout: share of token vectors dropped.
-            locked_dropout: dropout with one mask for all tokens.
+            locked_dropout: share of dimensions of the token vectors dropped, with one mask for all tokens.
             fine_tune: whether the result is trained (not cached between epochs).
         """
         super().__init__()
@@ -73,13 +73,12 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
         return self.__embedding_length
 
     def _pool_tokens(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        if self.word_dropout is not None:
-            tokens = self.word_dropout(tokens)
+        for layer in (self.dropout, self.locked_dropout, self.word_dropout):
+            if layer is not None:
+                tokens = layer(tokens)
         if self.word_reprojection_map is not None:
             # Padding stays what the map makes of a zero vector: convolutions see it at the end of short sentences.
             tokens = self.word_reprojection_map(tokens)
-        if self.locked_dropout is not None:
-            tokens = self.locked_dropout(tokens)
         missing = self.min_sequence_length - tokens.size(1)
         if missing > 0:
             tokens = functional.pad(tokens, (0, 0, 0, missing))

@@ -40,9 +40,9 @@ class DocumentRNNEmbeddings(TokenBasedDocumentEmbeddings):
             reproject_words: map token vectors linearly first.
             reproject_words_dimension: target size of that map; default is the size of the token vectors.
             bidirectional: read in both directions; the result has ``4 * hidden_size`` dimensions.
-            dropout: on the outputs.
+            dropout: share of dimensions dropped, both of the token vectors and of the outputs.
             word_dropout: share of token vectors dropped.
-            locked_dropout: dropout with one mask for all tokens.
+            locked_dropout: the same with one mask for all tokens.
             rnn_type: "GRU" or "LSTM".
             fine_tune: whether the result is trained (not cached between epochs).
         """
@@ -79,14 +79,15 @@ class DocumentRNNEmbeddings(TokenBasedDocumentEmbeddings):
         return self.__embedding_length
 
     def _pool_tokens(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        if self.word_dropout is not None:
-            tokens = self.word_dropout(tokens)
+        for layer in (self.dropout, self.locked_dropout, self.word_dropout):
+            if layer is not None:
+                tokens = layer(tokens)
         if self.reproject_words:
             tokens = self.word_reprojection_map(tokens)
         outputs = run_padded(self.rnn, tokens, lengths.cpu())
-        for dropout in (self.dropout, self.locked_dropout):
-            if dropout is not None:
-                outputs = dropout(outputs)
+        for layer in (self.dropout, self.locked_dropout):
+            if layer is not None:
+                outputs = layer(outputs)
         last = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
         return torch.cat([outputs[:, 0], last], dim=-1) if self.bidirectional else last
 
