@@ -211,12 +211,13 @@ def test_training_learns_and_writes_its_files(folder: Path, tmp_path: Path, forw
     log = (tmp_path / "out" / "training.log").read_text()
     for line in ("read text file with 12 lines", "Sequence length is 6", "best split so far", "Epoch time: "):
         assert line in log
+    last = LanguageModel.load_checkpoint(tmp_path / "out" / "checkpoint.pt")["model"]
+    assert all(torch.equal(value, last.state_dict()[name]) for name, value in lm.state_dict().items())
+    assert not lm.training
+    lm.load_state_dict(LanguageModel.load_language_model(tmp_path / "out" / "best-lm.pt").state_dict())
     after = trainer.evaluate(corpus.test, 5, 6)
     assert after < before - 0.5
     assert f"TEST: valid loss {after:.4f}" in lines[-1]
-    best = LanguageModel.load_language_model(tmp_path / "out" / "best-lm.pt")
-    assert all(torch.equal(value, best.state_dict()[name]) for name, value in lm.state_dict().items())
-    assert not lm.training
 
 
 def test_evaluation_is_the_loss_per_row_whatever_the_steps(folder: Path) -> None:

@@ -334,12 +334,12 @@ class LanguageModelRun:
         )
 
     def _test(self) -> None:
-        """The loss on the test text, of the best model if there is one. The model keeps its weights."""
-        best = self.plan.base_path / "best-lm.pt"
-        if self.has_best and best.exists():
-            self.model.load_state_dict(LanguageModel.load_language_model(best).state_dict())
+        """The loss on the test text, of the best model if there is one. The trained model keeps its last weights."""
         self.model.eval()
-        loss = evaluate(self.model, self.test, self.plan.sequence_length)
+        tested, best = self.model, self.plan.base_path / "best-lm.pt"
+        if self.has_best and best.exists():
+            tested = LanguageModel.load_language_model(best).to(next(self.model.parameters()).device)
+        loss = evaluate(tested, self.test, self.plan.sequence_length)
         self._report(f"TEST: valid loss {loss:.4f} | valid ppl {perplexity(loss):8.4f}", before=False)
 
     def _report(self, summary: str, before: bool) -> None:
