@@ -3,12 +3,13 @@
     python tests/parity/speed.py TRANSFORMER_FOLDER [CASE ...] [--rounds 5] [--threads 2]
 
 One process a package stays up and does the work of a case once for warming up, then once a round; the processes take
-turns, and the others wait meanwhile. Printed are the medians of the paired ratios, with the lowest and highest. The bare
-transformer runs beside this package: sorted by length in batches as large as the models', it is what padding allows.
+turns, and the others wait meanwhile. Printed are the medians of the paired ratios, with the lowest and highest. The
+bare transformer runs beside this package: sorted by length in batches as large as the models', it is what padding
+allows.
 
 The texts are those of the corpora in ``resources/``, several times over. ``FLAIR_REFERENCE_PYTHON`` names the
-interpreter of the released package; "words" and "characters" need gensim there and here, "lora" needs peft. What runs is
-stand-ins of the published sizes, see ``bench_cache.py``.
+interpreter of the released package. Both interpreters need gensim; "lora" needs peft. Word vectors and language model
+are stand-ins of the published sizes, see ``bench_cache.py``.
 """
 
 from __future__ import annotations
