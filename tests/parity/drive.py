@@ -58,6 +58,17 @@ def _step(python: str, step: str, folder: Path, out: Path | None, own: bool) -> 
     subprocess.run(command + (["--out", str(out)] if out else []), check=True, env=environment, cwd=folder)
 
 
+def dictionary_of(*names: str, spans: bool = False) -> Any:
+    """A dictionary of labels, of spans or not, by whichever flair is importable."""
+    from flair.data import Dictionary
+
+    made = Dictionary(add_unk=False)
+    for name in names:
+        made.add_item(name)
+    made.span_labels = spans
+    return made
+
+
 def compare(released: dict[str, Any], ours: dict[str, Any], tolerance: float) -> int:
     """Print one line per value; the exit status is 1 where any differs."""
     failed = released.keys() != ours.keys()

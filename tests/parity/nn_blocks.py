@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from drive import main
+from drive import dictionary_of, main
 
 DISTANCES = ["euclidean", "hyperbolic", "cosine", "logit_cosine", "dot_product"]
 # Left out: "learn_only_embeddings", which in the released package is the same as "joint".
@@ -16,16 +16,6 @@ MODES = ["joint", "learn_only_map_and_prototypes", "learn_only_prototypes", "lea
 LABELS = ["apple", "pear", "plum", "fig"]
 # Without a second hyphen: the released package drops what follows it.
 SPAN_TAGS = ["O", "S-PER", "B-PER", "I-PER", "E-PER", "B-natural disaster"]
-
-
-def dictionary_of(items: list[str], span_labels: bool = False) -> Any:
-    from flair.data import Dictionary
-
-    dictionary = Dictionary(add_unk=False)
-    for item in items:
-        dictionary.add_item(item)
-    dictionary.span_labels = span_labels
-    return dictionary
 
 
 def prototypical() -> Iterator[tuple[str, Any]]:
@@ -56,7 +46,7 @@ def ncm() -> Iterator[tuple[str, Any]]:
                 yield (
                     name,
                     DeepNCMDecoder(
-                        dictionary_of(LABELS), 6, mean_update_method=method, multi_label=multi_label, **options
+                        dictionary_of(*LABELS), 6, mean_update_method=method, multi_label=multi_label, **options
                     ),
                 )
 
@@ -206,8 +196,8 @@ def ncm_decoders(inputs: dict[str, Any], weights: dict[str, Any]) -> dict[str, A
 def verbalizer(inputs: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
     from flair.nn import LabelVerbalizerDecoder
 
-    spans = LabelVerbalizerDecoder.verbalize_labels(dictionary_of(SPAN_TAGS, span_labels=True))
-    plain = LabelVerbalizerDecoder.verbalize_labels(dictionary_of(SPAN_TAGS))
+    spans = LabelVerbalizerDecoder.verbalize_labels(dictionary_of(*SPAN_TAGS, spans=True))
+    plain = LabelVerbalizerDecoder.verbalize_labels(dictionary_of(*SPAN_TAGS))
     return {
         "verbalized span tags": [[token.text for token in sentence] for sentence in spans],
         "verbalized labels": [[token.text for token in sentence] for sentence in plain],

@@ -27,7 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from drive import REPOSITORY, dictionary_of
+
 TASKS = REPOSITORY / "resources" / "tasks"
 BATCH = 32
 TRAINING_BATCH = 16
@@ -59,16 +60,6 @@ def texts(count: int) -> list[str]:
 # --- the work, done by whichever flair is importable ---
 
 
-def _dictionary(*names: str, spans: bool = False) -> Any:
-    from flair.data import Dictionary
-
-    made = Dictionary(add_unk=False)
-    for name in names:
-        made.add_item(name)
-    made.span_labels = spans
-    return made
-
-
 def _predicting(model: Any, count: int) -> Callable[[], None]:
     from flair.data import Sentence
 
@@ -80,7 +71,7 @@ def _predicting(model: Any, count: int) -> Callable[[], None]:
 def _tagger(embeddings: Any, **options: Any) -> Any:
     from flair.models import SequenceTagger
 
-    tags = _dictionary("PER", "LOC", "ORG", spans=True)
+    tags = dictionary_of("PER", "LOC", "ORG", spans=True)
     return SequenceTagger(embeddings, tag_dictionary=tags, tag_type="ner", use_crf=True, **options)
 
 
@@ -89,7 +80,7 @@ def _classifier(transformer: str, **options: Any) -> Any:
     from flair.models import TextClassifier
 
     embeddings = TransformerDocumentEmbeddings(transformer, **options)
-    return TextClassifier(embeddings, label_dictionary=_dictionary("a", "b"), label_type="topic")
+    return TextClassifier(embeddings, label_dictionary=dictionary_of("a", "b"), label_type="topic")
 
 
 def _lora() -> Any:

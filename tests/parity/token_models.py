@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from drive import main
+from drive import dictionary_of, main
 from tagged_sentences import sentences
 
 WORDS = ["the", "cat", "sat", "on", "mat", "in", "Berlin", "and", "Paris", "Peter", "Smith", ".", "[", "]", "Tag"]
@@ -28,7 +28,6 @@ TAGGERS: dict[str, dict[str, Any]] = {
 
 
 def prepare(folder: Path) -> None:
-    from flair.data import Dictionary
     from flair.embeddings import WordEmbeddings
     from flair.models import PrefixedSequenceTagger, TokenClassifier
     from flair.models.prefixed_tagger import EntityTypeTaskPromptAugmentationStrategy
@@ -40,12 +39,9 @@ def prepare(folder: Path) -> None:
         word.embedding.weight.data[:-1].normal_()
         return word
 
-    def dictionary(label_type: str) -> Dictionary:
-        made = Dictionary(add_unk=False)
-        for label in ("PER", "LOC") if label_type == "ner" else ("NOUN", "VERB", "O"):
-            made.add_item(label)
-        made.span_labels = label_type == "ner"
-        return made
+    def dictionary(label_type: str) -> Any:
+        entities = label_type == "ner"
+        return dictionary_of(*(("PER", "LOC") if entities else ("NOUN", "VERB", "O")), spans=entities)
 
     for name, settings in CLASSIFIERS.items():
         model = TokenClassifier(embeddings(), label_dictionary=dictionary(settings["label_type"]), **settings)

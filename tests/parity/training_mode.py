@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from drive import main
+from drive import dictionary_of, main
 
 WORDS = ["the", "cat", "sat", "on", "mat", "in", "Berlin", "and"]
 TAGGERS: dict[str, dict[str, Any]] = {
@@ -40,16 +40,8 @@ def prepare(folder: Path) -> None:
 def models() -> dict[str, Callable[[], Any]]:
     """Name -> how to build the model."""
     import flair
-    from flair.data import Dictionary
     from flair.embeddings import DocumentCNNEmbeddings, DocumentPoolEmbeddings, DocumentRNNEmbeddings, WordEmbeddings
     from flair.models import SequenceTagger, TextClassifier, TokenClassifier
-
-    def labels(*names: str, spans: bool = False) -> Dictionary:
-        made = Dictionary(add_unk=False)
-        for name in names:
-            made.add_item(name)
-        made.span_labels = spans
-        return made
 
     def words() -> WordEmbeddings:
         made = WordEmbeddings(None, vocab={w: i for i, w in enumerate(WORDS)}, embedding_length=10, name="words")
@@ -59,13 +51,13 @@ def models() -> dict[str, Callable[[], Any]]:
         return made
 
     def tagger(**options: Any) -> SequenceTagger:
-        return SequenceTagger(words(), labels("PER", "LOC", spans=True), "ner", hidden_size=6, **options)
+        return SequenceTagger(words(), dictionary_of("PER", "LOC", spans=True), "ner", hidden_size=6, **options)
 
     def tokens(**options: Any) -> TokenClassifier:
-        return TokenClassifier(words(), labels("PER", "LOC", spans=True), "ner", **options)
+        return TokenClassifier(words(), dictionary_of("PER", "LOC", spans=True), "ner", **options)
 
     def texts(embeddings: Any, **options: Any) -> TextClassifier:
-        return TextClassifier(embeddings, label_dictionary=labels("A", "B"), label_type="topic", **options)
+        return TextClassifier(embeddings, label_dictionary=dictionary_of("A", "B"), label_type="topic", **options)
 
     def cnn(**options: Any) -> TextClassifier:
         return texts(DocumentCNNEmbeddings([words()], kernels=((5, 2), (4, 3)), **options))
