@@ -160,6 +160,15 @@ def test_initial_states_of_padded_sequences() -> None:
     torch.testing.assert_close(states[1, :2], second[0])
 
 
+def test_hooks_of_recurrent_networks_are_called_for_padded_sequences() -> None:
+    rnn = nn.LSTM(7, 5, batch_first=True)
+    called = []
+    rnn.register_forward_hook(lambda *_: called.append("after"))
+    rnn.register_forward_pre_hook(lambda *_: called.append("before"))
+    run_padded(rnn, torch.randn(2, 4, 7), torch.tensor([4, 2]))
+    assert called == ["before", "after"]
+
+
 def test_dropout_between_layers_falls_on_padded_sequences_too() -> None:
     rnn = nn.LSTM(7, 5, 2, dropout=0.5, batch_first=True)
     vectors, lengths = torch.randn(2, 4, 7), torch.tensor([4, 2])

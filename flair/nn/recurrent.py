@@ -61,9 +61,13 @@ def run_padded(rnn: nn.RNNBase, vectors: torch.Tensor, lengths: torch.Tensor, st
 
 
 def _dense_is_faster(rnn: nn.RNNBase, vectors: torch.Tensor) -> bool:
-    """Whether oneDNN's kernel, which knows LSTMs without packing, takes the network (and no dropout lies inside)."""
+    """Whether oneDNN's kernel, which knows LSTMs without packing, takes the network.
+
+    Not one with dropout inside, and not one whose calls somebody watches.
+    """
     return (
         type(rnn) is nn.LSTM
+        and not (rnn._forward_hooks or rnn._forward_pre_hooks or rnn._backward_hooks or rnn._backward_pre_hooks)
         and rnn.proj_size == 0
         and not (rnn.training and rnn.dropout > 0 and rnn.num_layers > 1)
         and vectors.device.type == "cpu"
