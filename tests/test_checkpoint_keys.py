@@ -117,6 +117,19 @@ def test_newer_names_where_the_network_has_older_ones() -> None:
     assert fit_names(normed, old).keys() == old.keys()
 
 
+def test_only_constants_of_their_own_place_are_left_out(folder: Path) -> None:
+    """GPT-2 of transformers 4 computes a mask called "bias"; parameters of that name elsewhere are none."""
+    embedding = TransformerWordEmbeddings(str(folder), use_context_separator=False)
+    embedding.model.encoder.layer[0].attention.register_buffer("bias", torch.ones(3), persistent=False)
+    kept = ("encoder.layer.0.output.dense.bias", "base_model.model.encoder.layer.0.output.dense.base_layer.bias")
+    left_out = (
+        *("encoder.layer.0.attention.bias", "base_model.model.encoder.layer.0.attention.bias"),
+        *("embeddings.position_ids", "base_model.model.embeddings.position_ids", "other.masked_bias"),
+    )
+    incoming = dict.fromkeys([*kept, "another.bias", *left_out], torch.ones(3))
+    assert embedding._obsolete_buffers(incoming) == list(left_out)
+
+
 def test_names_are_never_guessed() -> None:
     own = {"a.weight": torch.zeros(2), "b.base_layer.weight": torch.zeros(2), "b.weight": torch.zeros(2)}
     other_shape = {"a.gamma": torch.zeros(3)}

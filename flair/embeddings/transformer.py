@@ -16,6 +16,7 @@ from typing import Any, Literal, Optional, Union
 import torch
 
 from flair import _runtime
+from flair.checkpoint.renames import COMPUTED, plain_name
 from flair.data.sentence import Sentence
 from flair.embeddings._transformer import loading, quantised
 from flair.embeddings._transformer.adapters import AdapterMixin
@@ -457,10 +458,14 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
 
     def _obsolete_buffers(self, incoming: dict[str, Any]) -> list[str]:
         """Constants that older transformers versions saved and newer ones compute (``position_ids`` ...)."""
-        own = self.model.state_dict().keys()
-        computed = {name.rpartition(".")[2] for name, _ in self.model.named_buffers() if name not in own}
-        computed |= {"position_ids", "masked_bias"}
-        return [key for key in incoming if key not in own and key.rpartition(".")[2] in computed]
+        own = {plain_name(name) for name in self.model.state_dict()}
+        computed = {plain_name(name) for name, _ in self.model.named_buffers()} - own
+        plain = {key: plain_name(key) for key in incoming}
+        return [
+            key
+            for key, name in plain.items()
+            if name not in own and (name in computed or name.rpartition(".")[2] in COMPUTED)
+        ]
 
     def _adopt_dtype(self, incoming: dict[str, Any]) -> None:
         """Files of releases that recorded no dtype hold it in their weights."""

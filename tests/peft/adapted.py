@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +87,17 @@ def config_of(method: str | None) -> dict[str, Any] | None:
     return {"peft_type": require(method), **METHODS[method]}
 
 
-def require(method: str) -> str:
+def require(method: str, options: Mapping[str, Any] | None = None) -> str:
+    """The name of a method; skips the test where the installed peft lacks it, or an option of its configuration."""
     import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     if method not in {str(kind.value) for kind in peft.PeftType}:
         pytest.skip(f"peft {peft.__version__} does not know {method}")
+    taken = {field.name for field in fields(PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(method)])}
+    unknown = sorted(set(options or ()) - taken)
+    if unknown:
+        pytest.skip(f"peft {peft.__version__} has no option {', '.join(unknown)} for {method}")
     return method
 
 
