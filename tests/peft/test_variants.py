@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,26 @@ def test_adapters_of_a_randomised_initialisation_are_written_as_plain_lora(
     model = build("classifier", folder, config, use_context_separator=False)
     train(model)
     assert_plain_peft_agrees(model, folder, tmp_path / "adapter")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_writing_an_adapter_runs_no_code_beside_the_transformer(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the transformer may come from a file, and the folder of that name from whoever made the file."""
+    config = {"peft_type": "LORA", **LORA, "init_lora_weights": "pissa_niter_4"}
+    model = build("classifier", folder, config, use_context_separator=False)
+    foreign = shutil.copytree(folder, tmp_path / "foreign")
+    settings = json.loads((foreign / "config.json").read_text())
+    settings["auto_map"] = {"AutoConfig": "code.Config", "AutoModel": "code.Network"}
+    settings["model_type"] = "foreign"
+    (foreign / "config.json").write_text(json.dumps(settings))
+    (foreign / "code.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    model.embeddings.base_model_name = str(foreign)
+    with pytest.raises(ValueError, match="cannot be written as a plain LoRA"):
+        model.embeddings.save_adapter(tmp_path / "adapter")
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -14,7 +14,7 @@ import torch
 from flair import _runtime
 from flair.checkpoint.renames import COMPUTED, fit_names, is_plain_transformer, plain_name
 from flair.embeddings._transformer.adapter_files import can_be_repeated, fill_adapter, read_config, write_adapter
-from flair.embeddings._transformer.loading import load_config, load_model
+from flair.embeddings._transformer.loading import published_weights
 from flair.embeddings._transformer.peft_config import (
     ACROSS_POSITIONS,
     PREPENDING,
@@ -359,8 +359,7 @@ class AdapterMixin:
 
     def _published_weights(self) -> dict[str, torch.Tensor]:
         """The transformer's weights before any adapter, from where the transformer came from."""
-        name = self.base_model_name
-        return load_model(name, load_config(name), "auto").state_dict()
+        return published_weights(self.base_model_name, getattr(self, "base_revision", None))
 
     def disable_adapters(self) -> None:
         """Compute with the bare transformer until :meth:`enable_adapters`."""

@@ -18,8 +18,7 @@ import torch
 from flair.checkpoint import CheckpointError
 from flair.checkpoint.folder import WEIGHTS
 from flair.checkpoint.renames import plain_name, without_wrappings
-from flair.embeddings._transformer.file_params import NO_CODE
-from flair.embeddings._transformer.loading import load_config, load_model
+from flair.embeddings._transformer.loading import published_weights
 from flair.embeddings._transformer.peft_names import bare_name
 from flair.embeddings._transformer.quantised import PACKED
 from flair.embeddings.transformer import TransformerEmbeddings
@@ -298,12 +297,9 @@ def _load_reference(name: str, revision: str | None, location: str | Path | None
     """The plain transformer's weights."""
     source = str(location) if location is not None else name
     try:
-        options: dict[str, Any] = {"revision": revision} if revision and location is None else {}
-        options.update(NO_CODE)
-        model = load_model(source, load_config(source, **options), "auto", **options)
+        return published_weights(source, revision if location is None else None)
     except Exception as error:
         raise CheckpointError(
             f"The base transformer {source!r}, which this model's adapters belong to, could not be loaded: {error}\n"
             "Pass a folder or another name that holds it: load(path, base_model=...); or save the full model."
         ) from error
-    return {key: value.detach() for key, value in model.state_dict().items()}

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from flair.embeddings._transformer.file_params import NO_CODE
 from flair.nn.precision import DTypeLike, common_dtype, resolve_dtype
 
 T = TypeVar("T")
@@ -181,6 +182,16 @@ def load_model(name: str, config: Any, dtype: DTypeLike, /, **options: Any) -> t
         model.to(torch.bfloat16)  # transformers 4.50 leaves T5's feed-forward outputs, and so its states, in float32
     model.eval()
     return model
+
+
+def published_weights(name: str, revision: str | None = None) -> dict[str, torch.Tensor]:
+    """The weights of a transformer as it was published, by their names in it.
+
+    Model files name it, so no code beside the weights is run.
+    """
+    options: dict[str, Any] = {**NO_CODE, **({"revision": revision} if revision else {})}
+    model = load_model(name, load_config(name, **options), "auto", **options)
+    return {key: value.detach() for key, value in model.state_dict().items()}
 
 
 def checkpoints_activations(network: Any) -> bool:

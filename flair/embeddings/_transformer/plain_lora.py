@@ -62,8 +62,8 @@ def as_plain_lora(
     config.lora_alpha = config.r  # the scale is in the matrices now
     config.rank_pattern = {pattern: 2 * rank for pattern, rank in config.rank_pattern.items()}
     config.alpha_pattern = dict(config.rank_pattern)
-    config.init_lora_weights, config.use_rslora = True, False
-    for option in ("corda_config", "lora_ga_config", "loftq_config", "eva_config"):
-        if hasattr(config, option):
-            setattr(config, option, {} if option == "loftq_config" else None)
+    defaults = type(config)()
+    for option in ("init_lora_weights", "use_rslora", "corda_config", "lora_ga_config", "loftq_config"):
+        if hasattr(defaults, option):  # not every version of peft has them all
+            setattr(config, option, getattr(defaults, option))
     return config, {key: tensor.contiguous() for key, tensor in added.items()}
