@@ -93,6 +93,22 @@ def test_modules_inside_the_mode(products: list[torch.Size]) -> None:
     assert len(products) == 1
 
 
+def test_graphs_that_are_recorded_hold_torchs_own_products(
+    monkeypatch: pytest.MonkeyPatch, products: list[torch.Size]
+) -> None:
+    monkeypatch.setattr(onednn, "_is_slow_with_mkl", lambda: True)
+    layer, input = torch.nn.Linear(128, 256).requires_grad_(False), torch.randn(64, 128)
+
+    def compute(values: torch.Tensor) -> torch.Tensor:
+        with quick_products():
+            return layer(values)
+
+    compute(input)
+    assert len(products) == 1
+    torch.jit.trace(compute, input, check_trace=False)
+    assert len(products) == 1
+
+
 def test_switching_onednn_off(products: list[torch.Size]) -> None:
     with torch.backends.mkldnn.flags(enabled=False):
         assert not faster_here()

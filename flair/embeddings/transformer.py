@@ -7,7 +7,6 @@ This file holds the whole path. Its steps live beside it: ``_transformer/loading
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from io import BytesIO
 from pathlib import Path
@@ -54,7 +53,7 @@ from flair.embeddings._transformer.tokenizer_files import (
 )
 from flair.embeddings.base import register_embeddings
 from flair.nn.dropout import quicken_dropout
-from flair.nn.onednn import quick_products
+from flair.nn.onednn import is_recorded, quick_products
 from flair.nn.precision import DTypeLike, check_device_supports, common_dtype, dtype_name
 
 __all__ = [
@@ -264,7 +263,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
         """The model's hidden states, or only the last where no other is needed."""
         last_only = self.layer_indexes == [-1] and (self._last_state_watched or self._last_layer_is_output is True)
         model = self.model if self._adapters_enabled() else self.base_model()
-        with contextlib.nullcontext() if _is_recorded() else quick_products():
+        with quick_products():
             output = model(**inputs, output_hidden_states=not last_only, return_dict=True)
         if last_only:
             states = (output.last_hidden_state,)
@@ -298,7 +297,7 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
             and self._input_device().type == "cpu"
             and not self.force_max_length
             and self._positions_are_independent()
-            and not _is_recorded()
+            and not is_recorded()
             and can_pack(network)
             and not (network.training and loading.checkpoints_activations(network))
         )
@@ -523,11 +522,6 @@ for _public in (
 ):
     _public.__module__ = __name__
 del _public
-
-
-def _is_recorded() -> bool:
-    """Whether the forward pass is being written down as a graph, in which nothing of this thread must show."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 def _quiet_transformers() -> None:

@@ -22,7 +22,7 @@ from flair.file_utils import cached_path, hf_download
 from flair.models.sequence_tagger_utils import hub, pretrained, tags
 from flair.models.sequence_tagger_utils.viterbi import ViterbiDecoder, ViterbiLoss, label_distributions
 from flair.nn.crf import CRF, START_TAG, STOP_TAG
-from flair.nn.dropout import LockedDropout, WordDropout
+from flair.nn.dropout import LockedDropout, WordDropout, dropped
 from flair.nn.model import PREDICTED, Classifier, listed, make_neighbours
 from flair.nn.onednn import quick_products
 from flair.nn.precision import compute_dtype
@@ -257,19 +257,14 @@ class SequenceTagger(Classifier[Sentence]):
     def _emissions(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Scores of every tag at every token: ``[batch, tokens, tags]``."""
         vectors = vectors.to(device=self.linear.weight.device, dtype=self.linear.weight.dtype)
-        for layer in (self.dropout, self.word_dropout, self.locked_dropout):
-            if layer is not None:
-                vectors = layer(vectors)
+        vectors = dropped(vectors, self.dropout, self.word_dropout, self.locked_dropout)
         if self.reproject_embeddings:
             with quick_products():
                 vectors = self.embedding2nn(vectors)
         if self.use_rnn:
             vectors = self._run_rnn(vectors, lengths.cpu())
         # A second time also without an RNN, as in released versions: what was tuned for them trains alike.
-        for layer in (self.dropout, self.locked_dropout):
-            if layer is not None:
-                vectors = layer(vectors)
-        return self.linear(vectors)
+        return self.linear(dropped(vectors, self.dropout, self.locked_dropout))
 
     def _run_rnn(self, vectors: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         state: Any = None

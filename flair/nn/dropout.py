@@ -80,6 +80,14 @@ class QuickDropout(nn.Dropout):
         return input * mask.mul_(65536 / (65536 - dropped))
 
 
+def dropped(values: torch.Tensor, *layers: nn.Module | None) -> torch.Tensor:
+    """The values after those of the dropouts that there are, one after the other."""
+    for layer in layers:
+        if layer is not None:
+            values = layer(values)
+    return values
+
+
 def quicken_dropout(network: nn.Module) -> None:
     """Make the ``torch.nn.Dropout`` modules of a network, none of which hold weights, :class:`QuickDropout`."""
     for module in network.modules():

@@ -66,7 +66,12 @@ def quick_linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
 
 def quick_products() -> contextlib.AbstractContextManager[Any]:
     """Around any computation: its linear layers by :func:`quick_linear`, where that is faster on this machine."""
-    return QuickLinear() if faster_here() else contextlib.nullcontext()
+    return QuickLinear() if faster_here() and not is_recorded() else contextlib.nullcontext()
+
+
+def is_recorded() -> bool:
+    """Whether the computation is being written down as a graph, in which nothing of this thread must show."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 class QuickLinear(TorchFunctionMode):

@@ -11,7 +11,7 @@ from torch.nn import functional
 from flair import _runtime
 from flair.embeddings._document._base import TokenBasedDocumentEmbeddings, stack
 from flair.embeddings.base import TokenEmbeddings, load_embeddings, register_embeddings
-from flair.nn.dropout import LockedDropout, WordDropout
+from flair.nn.dropout import LockedDropout, WordDropout, dropped
 
 
 @register_embeddings
@@ -73,9 +73,7 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
         return self.__embedding_length
 
     def _pool_tokens(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        for layer in (self.dropout, self.locked_dropout, self.word_dropout):
-            if layer is not None:
-                tokens = layer(tokens)
+        tokens = dropped(tokens, self.dropout, self.locked_dropout, self.word_dropout)
         if self.word_reprojection_map is not None:
             # Padding stays what the map makes of a zero vector: convolutions see it at the end of short sentences.
             tokens = self.word_reprojection_map(tokens)
@@ -84,8 +82,7 @@ class DocumentCNNEmbeddings(TokenBasedDocumentEmbeddings):
             tokens = functional.pad(tokens, (0, 0, 0, missing))
         channels = tokens.transpose(1, 2)
         pooled = [self.pool(torch.relu(conv(channels))).squeeze(-1) for conv in self.convs]
-        result = torch.cat(pooled, dim=-1)
-        return result if self.dropout is None else self.dropout(result)
+        return dropped(torch.cat(pooled, dim=-1), self.dropout)
 
     @classmethod
     def from_params(cls, params: dict[str, Any]) -> DocumentCNNEmbeddings:

@@ -9,7 +9,7 @@ import torch
 from flair import _runtime
 from flair.embeddings._document._base import TokenBasedDocumentEmbeddings, stack
 from flair.embeddings.base import TokenEmbeddings, load_embeddings, register_embeddings
-from flair.nn.dropout import LockedDropout, WordDropout
+from flair.nn.dropout import LockedDropout, WordDropout, dropped
 from flair.nn.recurrent import run_padded
 
 
@@ -79,15 +79,10 @@ class DocumentRNNEmbeddings(TokenBasedDocumentEmbeddings):
         return self.__embedding_length
 
     def _pool_tokens(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        for layer in (self.dropout, self.locked_dropout, self.word_dropout):
-            if layer is not None:
-                tokens = layer(tokens)
+        tokens = dropped(tokens, self.dropout, self.locked_dropout, self.word_dropout)
         if self.reproject_words:
             tokens = self.word_reprojection_map(tokens)
-        outputs = run_padded(self.rnn, tokens, lengths.cpu())
-        for layer in (self.dropout, self.locked_dropout):
-            if layer is not None:
-                outputs = layer(outputs)
+        outputs = dropped(run_padded(self.rnn, tokens, lengths.cpu()), self.dropout, self.locked_dropout)
         last = outputs[torch.arange(len(outputs), device=outputs.device), lengths.to(outputs.device) - 1]
         return torch.cat([outputs[:, 0], last], dim=-1) if self.bidirectional else last
 
