@@ -457,13 +457,17 @@ class TransformerEmbeddings(AdapterMixin, TransformerBaseEmbeddings):
 
     def _obsolete_buffers(self, incoming: dict[str, Any]) -> list[str]:
         """Constants that older transformers versions saved and newer ones compute (``position_ids`` ...)."""
-        own = {plain_name(name) for name in self.model.state_dict()}
-        computed = {plain_name(name) for name, _ in self.model.named_buffers()} - own
-        plain = {key: plain_name(key) for key in incoming}
+        own = self.model.state_dict().keys()
+        computed = [name for name, _ in self.model.named_buffers() if name not in own]
+        ends = {name.rpartition(".")[2] for name in computed}.union(COMPUTED)
+        suspects = {key: plain_name(key) for key in incoming if key.rpartition(".")[2] in ends}
+        if not suspects:
+            return []
+        known, constants = set(map(plain_name, own)), set(map(plain_name, computed))
         return [
             key
-            for key, name in plain.items()
-            if name not in own and (name in computed or name.rpartition(".")[2] in COMPUTED)
+            for key, name in suspects.items()
+            if name not in known and (name in constants or name.rpartition(".")[2] in COMPUTED)
         ]
 
     def _adopt_dtype(self, incoming: dict[str, Any]) -> None:
